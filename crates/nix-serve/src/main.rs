@@ -1,0 +1,3 @@
+//! The `nix-serve` program.
+
+fn main() {}
