@@ -1,0 +1,7 @@
+//! Not written yet.
+pub(crate) mod bare_walk;
+use crate::args::Args;
+use anyhow::{Result, bail};
+pub(crate) fn run(_args: &Args) -> Result<()> {
+    bail!("not written yet")
+}
