@@ -25,7 +25,7 @@ pub fn store_path() -> impl Strategy<Value = StorePath> {
 
 /// Any hash of `algo`.
 pub fn hash(algo: HashAlgo) -> impl Strategy<Value = Hash> {
-    vec(any::<u8>(), algo.len())
+    vec(any::<u8>(), algo.digest_len())
         .prop_map(move |bytes| Hash::new(algo, &bytes).expect("the length is the algorithm's"))
 }
 

@@ -46,7 +46,7 @@ impl HashAlgo {
 
     /// Digest length in bytes.
     #[must_use]
-    pub const fn len(self) -> usize {
+    pub const fn digest_len(self) -> usize {
         match self {
             Self::Md5 => 16,
             Self::Sha1 => 20,
@@ -151,7 +151,7 @@ impl Hash {
     /// # Errors
     /// `digest` has another length than the algorithm.
     pub fn new(algo: HashAlgo, digest: &[u8]) -> Result<Self, HashError> {
-        if digest.len() != algo.len() {
+        if digest.len() != algo.digest_len() {
             return Err(HashError::WrongLength {
                 text: HEXLOWER.encode(digest),
                 algo,
@@ -176,10 +176,10 @@ impl Hash {
         self.algo
     }
 
-    /// The digest, [`HashAlgo::len`] bytes.
+    /// The digest, [`HashAlgo::digest_len`] bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.algo.len()]
+        &self.bytes[..self.algo.digest_len()]
     }
 
     /// Parses `algo:digits`, `algo-base64` (SRI), or bare digits when `context` names
@@ -221,7 +221,7 @@ impl Hash {
             base,
             text: digits.into(),
         };
-        let len = algo.len();
+        let len = algo.digest_len();
         let digest = if digits.len() == len * 2 {
             HEXLOWER_PERMISSIVE
                 .decode(digits.as_bytes())
