@@ -1,1 +1,16 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod aterm;
+pub mod derivation;
+pub mod error;
+pub mod outputs;
+
+pub use aterm::{ParseError, RawDerivation, Strictness};
+pub use derivation::{
+    BasicDerivation, Derivation, DerivationOutput, DerivationOutputs, DerivationType, InputNode,
+    drv_name,
+};
+pub use error::{Error, FieldError, Result};
+pub use nix_base::OutputName;

@@ -1,0 +1,114 @@
+//! What can go wrong with a derivation.
+
+use bstr::BString;
+use nix_base::store_path::NameError;
+use nix_base::store_path::make::MakePathError;
+use nix_base::{HashError, StorePath, StorePathError};
+
+use crate::aterm::ParseError;
+
+/// Results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What is wrong with a derivation. Where real Nix says the same, it says it in
+/// these words.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The text isn't a derivation.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// A string of the text doesn't say what it should.
+    #[error("bad field at offset {offset}")]
+    Field {
+        /// Where the string starts.
+        offset: usize,
+        /// What it should have been.
+        #[source]
+        source: FieldError,
+    },
+    /// The derivation at a path can't be parsed.
+    #[error("error parsing derivation '{path}'")]
+    InFile {
+        /// The full path.
+        path: String,
+        /// What is wrong.
+        #[source]
+        source: Box<Error>,
+    },
+    /// The path isn't that of a derivation.
+    #[error("path '{0}' is not a valid derivation path: its name must end in '.drv'")]
+    NotADerivationPath(StorePath),
+    /// Outputs of different kinds.
+    #[error("can't mix derivation output types")]
+    MixedOutputs,
+    /// Floating outputs with different algorithms.
+    #[error("all floating outputs must use the same hash algorithm")]
+    MixedHashAlgorithms,
+    /// Nothing to build.
+    #[error("must have at least one output")]
+    NoOutputs,
+    /// More than one fixed output.
+    #[error("only one fixed output is allowed for now")]
+    SeveralFixedOutputs,
+    /// The fixed output has another name.
+    #[error("single fixed output must be named \"out\"")]
+    FixedOutputNotOut,
+    /// A name that can't be part of a store path.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A content address that gives no path.
+    #[error(transparent)]
+    MakePath(#[from] MakePathError),
+}
+
+/// What is wrong with a string of a derivation.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FieldError {
+    /// A path that doesn't start with a slash.
+    #[error("bad path '{0}' in derivation")]
+    BadPath(BString),
+    /// A path that isn't that of a store object.
+    #[error(transparent)]
+    StorePath(#[from] StorePathError),
+    /// An unknown algorithm, or digits that aren't a hash.
+    #[error(transparent)]
+    Hash(#[from] HashError),
+    /// Not the name of an output.
+    #[error("'{0}' is not a valid output name")]
+    OutputName(BString),
+    /// A floating output states a path.
+    #[error("content-addressing derivation output should not specify output path")]
+    FloatingWithPath,
+    /// An impure output states a path.
+    #[error("impure derivation output should not specify output path")]
+    ImpureWithPath,
+    /// Strict only: the printer would have written it differently.
+    #[error("'{0}' is not in canonical form")]
+    NotCanonical(BString),
+    /// Strict only: a hash that nobody reads.
+    #[error("output has a hash without a hash algorithm")]
+    HashWithoutAlgorithm,
+    /// Strict only: the path of a fixed output doesn't follow from its hash.
+    #[error("output has path '{stated}', which does not match its content address ('{expected}')")]
+    WrongFixedPath {
+        /// The path in the file.
+        stated: BString,
+        /// The path that follows.
+        expected: String,
+    },
+    /// Strict only: no path follows from the content address.
+    #[error("fixed output has no path")]
+    FixedPath(#[source] Box<Error>),
+}
+
+impl FieldError {
+    /// The error with its place.
+    pub(crate) fn at(self, offset: usize) -> Error {
+        Error::Field {
+            offset,
+            source: self,
+        }
+    }
+}
