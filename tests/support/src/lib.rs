@@ -1,1 +1,35 @@
-//! Test harness.
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a harness for tests: it panics when something is amiss, and reads CI and HOME itself"
+)]
+
+mod bytes;
+mod corpus;
+mod delay;
+mod machine;
+pub mod nar;
+mod one_byte;
+mod peer;
+mod say;
+mod session;
+mod sha256;
+mod sshd;
+mod temp_store;
+pub mod transcript;
+pub mod vectors;
+mod verify;
+
+pub use bytes::{Message, PathToAdd, command};
+pub use corpus::Corpus;
+pub use delay::{DelayedLink, relay_command};
+pub use machine::Machine;
+pub use one_byte::OneByteReader;
+pub use peer::Peer;
+pub use say::{is_ci, poll_until, say, say_missing};
+pub use session::{CLIENT_MAGIC, Ended, RawPathInfo, SERVER_MAGIC, ServeSession};
+pub use sshd::Sshd;
+pub use temp_store::TempStore;
+pub use verify::{VerifyReport, assert_same_contents, run, run_ok, verify_command, verify_with};
