@@ -1,1 +1,20 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+
+mod copy;
+mod error;
+pub mod export;
+pub mod fs;
+pub mod listing;
+mod names;
+mod read;
+mod refscan;
+mod token;
+mod write;
+
+pub use copy::{copy, copy_limited};
+pub use error::{Error, ExportProblem, Problem, Result};
+pub use read::{Event, NarReader, Node};
+pub use refscan::RefScanSink;
+pub use token::{MAX_DEPTH, MAX_NAME, MAX_TARGET, size};
+pub use write::{NarWriter, write_regular};
