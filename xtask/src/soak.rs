@@ -1,6 +1,44 @@
-//! Not written yet.
+//! `cargo xtask soak [AREA…]`: the long form of the crash and load tests, run by hand.
+//!
+//! A test that has a long form looks at the variable `SOAK`: set, it tries every point instead
+//! of every 20th, and runs for an hour instead of minutes.
+
+use std::process::Command;
+
+use anyhow::Result;
+
 use crate::args::Args;
-use anyhow::{Result, bail};
-pub(crate) fn run(_args: &Args) -> Result<()> {
-    bail!("not written yet")
+use crate::{env, peers, process};
+
+/// Runs the task.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let mut areas = args.words()?;
+    if areas.is_empty() {
+        areas.extend_from_slice(AREAS);
+    }
+    let peers = peers::ensure(peers::RELEASES)?;
+    peers.report();
+    for area in areas {
+        println!("soak: {area}");
+        process::run(
+            Command::new(env::cargo())
+                .args([
+                    "test",
+                    "--release",
+                    "--package",
+                    "nix-serve",
+                    "--test",
+                    area,
+                ])
+                .args(["--", "--nocapture"])
+                .current_dir(env::workspace_root())
+                .env("SOAK", "1")
+                .env("NIX_PEERS_DIR", &peers.dir)
+                .env("INSTA_UPDATE", "no"),
+        )?;
+    }
+    Ok(())
 }
+
+/// The integration tests with a long form.
+const AREAS: &[&str] = &["store", "serve", "peers"];
