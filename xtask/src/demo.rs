@@ -3,6 +3,7 @@
 //! It needs Linux and Rust: no Nix, no network, no root. Every step runs the program as a
 //! person would; what it did is then checked by code that the program doesn't share.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -89,7 +90,7 @@ impl Demo {
             quote(there)?
         );
         let mut copy = vec![here.as_os_str(), "--to".as_ref(), server.as_ref()];
-        copy.extend(paths.iter().map(AsRef::as_ref));
+        copy.extend(paths.iter().map(|path| OsStr::new(path.as_str())));
         self.nix_serve(&["copy", "--store"], &copy)?;
 
         say("4. The second store is verified, each file read again.");
@@ -118,7 +119,7 @@ impl Demo {
     }
 
     /// Runs the program, shows the command line and what it prints, and returns its stdout.
-    fn nix_serve(&self, words: &[&str], rest: &[&std::ffi::OsStr]) -> Result<String> {
+    fn nix_serve(&self, words: &[&str], rest: &[&OsStr]) -> Result<String> {
         let output = self.show(words, rest)?;
         if !output.status.success() {
             bail!("'nix-serve {}' ended with {}", words[0], output.status);
@@ -126,7 +127,7 @@ impl Demo {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    fn expect_failure(&self, words: &[&str], rest: &[&std::ffi::OsStr]) -> Result<()> {
+    fn expect_failure(&self, words: &[&str], rest: &[&OsStr]) -> Result<()> {
         let output = self.show(words, rest)?;
         if output.status.success() {
             bail!("'nix-serve {}' found nothing", words[0]);
@@ -135,7 +136,7 @@ impl Demo {
         Ok(())
     }
 
-    fn show(&self, words: &[&str], rest: &[&std::ffi::OsStr]) -> Result<std::process::Output> {
+    fn show(&self, words: &[&str], rest: &[&OsStr]) -> Result<std::process::Output> {
         let mut command = Command::new(&self.program);
         command.args(words).args(rest);
         for name in env::NIX_VARIABLES {
