@@ -27,6 +27,7 @@ use tempfile::TempDir;
 use crate::peer::Peer;
 use crate::say::say_missing;
 use crate::temp_store::{make_removable, names_in};
+use crate::verify::run_ok;
 
 /// One side of a copy, with a `/nix` that nobody else sees.
 #[derive(Debug)]
@@ -86,6 +87,20 @@ impl Machine {
         let machine = Self::new();
         machine.install(peer);
         machine
+    }
+
+    /// A machine whose `/nix` is a copy of this one's, and nothing else.
+    ///
+    /// # Panics
+    /// If it can't be copied. Nobody may write to it meanwhile.
+    pub fn copy(&self) -> Self {
+        let copy = Self::new();
+        let mut cp = Command::new("cp");
+        cp.args(["-a", "-T"])
+            .arg(self.path("nix"))
+            .arg(copy.path("nix"));
+        run_ok(cp);
+        copy
     }
 
     /// A path below the machine's directory, as the host sees it.
@@ -148,10 +163,23 @@ impl Machine {
         write_script(&self.path("bin").join(name), text);
     }
 
-    /// Puts an `ssh` on the machine's `PATH` that runs every command on `other`,
-    /// whatever the host's name.
-    pub fn ssh_to(&self, other: &Self) {
-        self.install_script("ssh", &scripts::ssh(&self.path("ssh.log"), &other.enter()));
+    /// Puts an `ssh` on the machine's `PATH` that reaches `other` under the
+    /// host name returned. There may be any number of others.
+    ///
+    /// # Panics
+    /// If its files can't be written.
+    pub fn ssh_to(&self, other: &Self) -> String {
+        let host = other
+            .path("")
+            .file_name()
+            .and_then(OsStr::to_str)
+            .expect("temporary directories have UTF-8 names")
+            .to_lowercase();
+        let hosts = self.path("hosts");
+        fs::create_dir_all(&hosts).expect("the directory of hosts can be made");
+        symlink(other.enter(), hosts.join(&host)).expect("a host can be made");
+        self.install_script("ssh", &scripts::ssh(&self.path("ssh.log"), &hosts));
+        host
     }
 
     /// The argument lists that `ssh` was called with, one a line.

@@ -26,11 +26,11 @@ fn closures_move_between_machines() {
             continue;
         };
         let (here, there) = (Machine::with(client), Machine::with(server));
-        here.ssh_to(&there);
+        let host = here.ssh_to(&there);
         let corpus = Corpus::build(&here, client, "to");
         run_ok(here.command(
             "nix-copy-closure",
-            ["--to", "peer", &corpus.top, &corpus.drv],
+            ["--to", &host, &corpus.top, &corpus.drv],
         ));
         let wanted = &corpus.closure | &corpus.drv_closure;
         assert_same_contents(&here, &there, &wanted);
@@ -42,7 +42,7 @@ fn closures_move_between_machines() {
         );
 
         let back = Corpus::build(&there, server, "from");
-        run_ok(here.command("nix-copy-closure", ["--from", "peer", &back.top]));
+        run_ok(here.command("nix-copy-closure", ["--from", &host, &back.top]));
         assert_same_contents(&there, &here, &back.closure);
         verify_with(client, &here);
     }
@@ -55,14 +55,15 @@ fn a_machine_substitutes_over_ssh() {
             continue;
         };
         let (here, there) = (Machine::with(client), Machine::with(server));
-        here.ssh_to(&there);
+        let host = here.ssh_to(&there);
         let corpus = Corpus::build(&there, server, "substituted");
+        let address = format!("ssh://{host}");
         let option = [
             "--realise",
             &corpus.top,
             "--option",
             "substituters",
-            "ssh://peer",
+            &address,
         ];
         run_ok(here.nix_store(client, option));
         assert_same_contents(&there, &here, &corpus.closure);

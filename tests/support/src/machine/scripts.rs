@@ -43,9 +43,10 @@ pub(super) fn peer_program(peer: &Peer, name: &str, log: Option<&Path>) -> Strin
 
 /// Stands in for ssh: takes options before and after the host, runs the local
 /// command, and runs the remote command on the other machine through a shell.
-pub(super) fn ssh(log: &Path, enter: &Path) -> String {
+/// `hosts` holds for each host name a program that runs its arguments there.
+pub(super) fn ssh(log: &Path, hosts: &Path) -> String {
     SSH.replace("@LOG@", &quote_path(log))
-        .replace("@ENTER@", &quote_path(enter))
+        .replace("@HOSTS@", &quote_path(hosts))
 }
 
 fn quote_path(path: &Path) -> String {
@@ -84,7 +85,7 @@ done
 [ -n "$host" ] || { echo "usage: ssh destination [command]" >&2; exit 255; }
 [ -z "$master" ] || { echo "this ssh has no master mode" >&2; exit 255; }
 [ -z "$local" ] || sh -c "$local"
-exec @ENTER@ sh -c "$*"
+exec @HOSTS@/"${host#*@}" sh -c "$*"
 "#;
 
 #[cfg(test)]
@@ -94,7 +95,8 @@ mod tests {
 
     fn run_ssh(arguments: &[&str]) -> (Option<i32>, String) {
         let place = tempfile::tempdir().expect("a temporary directory");
-        let script = ssh(&place.path().join("log"), Path::new("/usr/bin/env"));
+        let script = ssh(&place.path().join("log"), place.path());
+        std::os::unix::fs::symlink("/usr/bin/env", place.path().join("host")).expect("a link");
         let output = Command::new("sh")
             .args(["-c", &script, "ssh"])
             .args(arguments)
