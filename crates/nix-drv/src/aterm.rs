@@ -21,7 +21,8 @@ mod write;
 pub use parse::{ParseError, Reason};
 pub use raw::{RawDerivation, RawInput, RawNode, RawOutput};
 
-pub(crate) use write::{Masked, Printer, print};
+pub use write::Masked;
+pub(crate) use write::{Printer, print};
 
 /// How closely a text has to follow the canonical form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,10 +12,11 @@ use nix_base::{
 use crate::aterm::{self, RawDerivation, Strictness};
 use crate::error::{Error, Result};
 
-mod from_raw;
+pub(crate) mod from_raw;
 mod kind;
 
 pub use kind::DerivationType;
+pub(crate) use kind::type_of;
 
 /// The outputs by name.
 pub type DerivationOutputs = BTreeMap<OutputName, DerivationOutput>;

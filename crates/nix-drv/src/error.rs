@@ -10,6 +10,9 @@ use crate::aterm::ParseError;
 /// Results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// Why a caller couldn't supply the text of a derivation.
+pub type ReadError = Box<dyn std::error::Error + Send + Sync>;
+
 /// What is wrong with a derivation. Where real Nix says the same, it says it in
 /// these words.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +57,29 @@ pub enum Error {
     /// The fixed output has another name.
     #[error("single fixed output must be named \"out\"")]
     FixedOutputNotOut,
+    /// An input derivation doesn't have an output that is wanted of it.
+    #[error("no hash for output '{output}' of derivation '{drv}'")]
+    NoHash {
+        /// The output.
+        output: BString,
+        /// The input derivation.
+        drv: StorePath,
+    },
+    /// The hash of an input derivation was not supplied.
+    #[error("the hash of input derivation '{0}' is not known")]
+    UnknownInput(StorePath),
+    /// The text of a derivation can't be had.
+    #[error("cannot read derivation '{path}'")]
+    Read {
+        /// The derivation.
+        path: StorePath,
+        /// Why not.
+        #[source]
+        source: ReadError,
+    },
+    /// A derivation that needs itself, which no honest store has.
+    #[error("derivation '{0}' depends on itself")]
+    Cycle(StorePath),
     /// A name that can't be part of a store path.
     #[error(transparent)]
     Name(#[from] NameError),

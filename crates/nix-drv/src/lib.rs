@@ -5,6 +5,7 @@
 pub mod aterm;
 pub mod derivation;
 pub mod error;
+pub mod hash_modulo;
 pub mod outputs;
 
 pub use aterm::{ParseError, RawDerivation, Strictness};
@@ -13,4 +14,5 @@ pub use derivation::{
     drv_name,
 };
 pub use error::{Error, FieldError, Result};
+pub use hash_modulo::{HashKind, HashMemo, InputHash, MaskedHash, Visited, visit_graph};
 pub use nix_base::OutputName;

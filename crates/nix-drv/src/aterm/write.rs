@@ -11,7 +11,7 @@ use crate::outputs::output_path_of_fixed;
 
 /// Whether output paths are left out, as the hash that they follow from has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Masked {
+pub enum Masked {
     /// Output paths, and environment variables named like outputs, become empty.
     Yes,
     /// All is there.
@@ -21,7 +21,7 @@ pub(crate) enum Masked {
 /// The text of a derivation.
 pub(crate) fn print(drv: &Derivation, store_dir: &StoreDir, masked: Masked) -> Result<Vec<u8>> {
     let mut printer = Printer::with_capacity(estimate(drv, store_dir));
-    printer.derivation(drv, store_dir, masked, |printer| {
+    printer.derivation(&drv.basic, drv.is_dynamic(), store_dir, masked, |printer| {
         let mut sep = b'[';
         for (path, node) in &drv.input_drvs {
             printer.byte(sep);
@@ -71,16 +71,6 @@ impl Printer {
         }
     }
 
-    /// Forgets what was written, and keeps the memory.
-    pub(crate) fn clear(&mut self) {
-        self.out.clear();
-    }
-
-    /// What was written so far.
-    pub(crate) fn text(&self) -> &[u8] {
-        &self.out
-    }
-
     pub(crate) fn finish(self) -> Vec<u8> {
         self.out
     }
@@ -88,12 +78,13 @@ impl Printer {
     /// A whole derivation, whose list of input derivations `inputs` writes.
     pub(crate) fn derivation(
         &mut self,
-        drv: &Derivation,
+        drv: &BasicDerivation,
+        is_dynamic: bool,
         store_dir: &StoreDir,
         masked: Masked,
         inputs: impl FnOnce(&mut Self),
     ) -> Result<()> {
-        self.head(drv.is_dynamic());
+        self.head(is_dynamic);
         self.outputs(drv, store_dir, masked)?;
         self.byte(b',');
         inputs(self);
@@ -103,7 +94,7 @@ impl Printer {
     }
 
     /// The opening word.
-    pub(crate) fn head(&mut self, is_dynamic: bool) {
+    fn head(&mut self, is_dynamic: bool) {
         if is_dynamic {
             self.raw(b"DrvWithVersion(\"");
             self.raw(DYNAMIC_VERSION.as_bytes());
@@ -226,7 +217,7 @@ impl Printer {
     /// The wanted outputs of one input, plain or nested.
     ///
     /// The depth is that of a value in memory, which the parsers bound.
-    pub(crate) fn node(&mut self, node: &InputNode) {
+    fn node(&mut self, node: &InputNode) {
         if node.children.is_empty() {
             return self.names(node.outputs.iter());
         }
@@ -302,7 +293,7 @@ impl Printer {
 }
 
 /// Whether `name` is that of an output.
-pub(crate) fn names_output<V>(outputs: &BTreeMap<OutputName, V>, name: &[u8]) -> bool {
+fn names_output<V>(outputs: &BTreeMap<OutputName, V>, name: &[u8]) -> bool {
     outputs
         .keys()
         .any(|output| output.as_str().as_bytes() == name)

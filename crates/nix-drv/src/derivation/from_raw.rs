@@ -57,14 +57,16 @@ impl Derivation {
     }
 }
 
-struct Reader<'r> {
-    strict: bool,
-    store_dir: &'r StoreDir,
-    name: &'r StorePathName,
+/// Reads the strings of a derivation in the context that gives them meaning.
+pub(crate) struct Reader<'r> {
+    pub(crate) strict: bool,
+    pub(crate) store_dir: &'r StoreDir,
+    pub(crate) name: &'r StorePathName,
 }
 
 impl Reader<'_> {
-    fn outputs(&self, raw: &RawDerivation<'_>) -> Result<DerivationOutputs> {
+    /// The outputs with their kinds.
+    pub(crate) fn outputs(&self, raw: &RawDerivation<'_>) -> Result<DerivationOutputs> {
         let mut outputs = BTreeMap::new();
         for row in &raw.outputs {
             let part = &raw.spans.outputs;
@@ -150,7 +152,8 @@ impl Reader<'_> {
         Ok(inputs.into_iter().collect())
     }
 
-    fn path(&self, text: &[u8]) -> std::result::Result<StorePath, FieldError> {
+    /// A full path; in strict mode only in its canonical form.
+    pub(crate) fn path(&self, text: &[u8]) -> std::result::Result<StorePath, FieldError> {
         let path = parse_path(self.store_dir, text)?;
         if self.strict {
             self.same_path(&path, text)?;

@@ -52,7 +52,8 @@ impl BasicDerivation {
     }
 }
 
-fn type_of(outputs: &DerivationOutputs) -> Result<DerivationType> {
+/// The type of a derivation with these outputs.
+pub(crate) fn type_of(outputs: &DerivationOutputs) -> Result<DerivationType> {
     let mut floating: Option<HashAlgo> = None;
     let mut found: Option<DerivationType> = None;
     for output in outputs.values() {

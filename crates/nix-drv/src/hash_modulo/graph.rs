@@ -1,0 +1,205 @@
+//! Hashing along the graph of derivations, inputs first.
+
+use std::collections::HashSet;
+
+use nix_base::{StoreDir, StorePath, StorePathName};
+
+use super::raw::Canonical;
+use super::{HashMemo, InputHash, MaskedHash};
+use crate::aterm::{RawDerivation, Strictness};
+use crate::derivation::{Derivation, DerivationOutputs, drv_name};
+use crate::error::{Error, ReadError, Result};
+
+/// A derivation on the way, all of whose inputs have their hashes.
+pub struct Visited<'a> {
+    path: &'a StorePath,
+    form: &'a Form<'a>,
+    store_dir: &'a StoreDir,
+    memo: &'a HashMemo,
+    input_hash: &'a InputHash,
+}
+
+impl std::fmt::Debug for Visited<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Visited")
+            .field("path", self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Visited<'_> {
+    /// The path of the `.drv` file.
+    pub fn path(&self) -> &StorePath {
+        self.path
+    }
+
+    /// The derivation's name.
+    pub fn name(&self) -> &StorePathName {
+        match self.form {
+            Form::Canonical(drv) => drv.name,
+            Form::Other(drv) => &drv.name,
+        }
+    }
+
+    /// What it makes.
+    pub fn outputs(&self) -> &DerivationOutputs {
+        match self.form {
+            Form::Canonical(drv) => &drv.outputs,
+            Form::Other(drv) => &drv.outputs,
+        }
+    }
+
+    /// What stands for it among the inputs of others.
+    pub fn input_hash(&self) -> &InputHash {
+        self.input_hash
+    }
+
+    /// The hash that its output paths follow from; computed on each call.
+    ///
+    /// # Errors
+    /// As [`Derivation::masked_hash`]; a fixed output's inputs are not visited
+    /// for its sake, so that their hashes may be missing.
+    pub fn masked_hash(&self) -> Result<MaskedHash> {
+        match self.form {
+            Form::Canonical(drv) => drv.masked_hash(self.memo),
+            Form::Other(drv) => drv.masked_hash(self.store_dir, self.memo),
+        }
+    }
+}
+
+/// Calls `visit` for each of `roots` and all that their hashes take, inputs first,
+/// unless it is in `memo`, where its hash goes. `read` supplies the text of a
+/// `.drv` file; it may be asked twice for the same one, as at most
+/// [`MAX_HELD`] bytes of text are kept for later.
+///
+/// # Errors
+/// `read` or `visit` fails, or a text isn't a derivation with a hash.
+pub fn visit_graph<E: Into<ReadError>>(
+    roots: impl IntoIterator<Item = StorePath>,
+    store_dir: &StoreDir,
+    memo: &mut HashMemo,
+    mut read: impl FnMut(&StorePath) -> Result<Vec<u8>, E>,
+    mut visit: impl FnMut(&Visited<'_>) -> Result<()>,
+) -> Result<()> {
+    for root in roots {
+        if memo.find(&root).is_some() {
+            continue;
+        }
+        let mut walk = Walk::default();
+        walk.stack.push(Frame {
+            path: root,
+            text: None,
+        });
+        while let Some(mut frame) = walk.stack.pop() {
+            if memo.find(&frame.path).is_some() {
+                continue;
+            }
+            let text = match frame.text.take() {
+                Some(text) => {
+                    walk.held -= text.len();
+                    text
+                }
+                None => read(&frame.path).map_err(|error| Error::Read {
+                    path: frame.path.clone(),
+                    source: error.into(),
+                })?,
+            };
+            let in_file = |source| Error::InFile {
+                path: store_dir.print(&frame.path),
+                source: Box::new(source),
+            };
+            let name = drv_name(&frame.path)?;
+            let form = Form::parse(&text, store_dir, &name).map_err(in_file)?;
+            let missing = form.missing_inputs(memo);
+            if missing.is_empty() {
+                let input_hash = form.input_hash(store_dir, memo).map_err(in_file)?;
+                let (path, input_hash_ref) = (&frame.path, &input_hash);
+                visit(&Visited {
+                    path,
+                    form: &form,
+                    store_dir,
+                    memo,
+                    input_hash: input_hash_ref,
+                })?;
+                walk.waiting.remove(&frame.path);
+                memo.insert(frame.path, input_hash);
+            } else {
+                if walk.held + text.len() <= MAX_HELD {
+                    walk.held += text.len();
+                    frame.text = Some(text);
+                }
+                walk.wait_for(frame, missing)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How many bytes of texts that wait for their inputs are kept; beyond that they
+/// are read again.
+pub const MAX_HELD: usize = 4 << 20;
+
+/// Derivations that wait for their inputs, the next one last.
+#[derive(Default)]
+struct Walk {
+    stack: Vec<Frame>,
+    /// Those of the stack whose inputs are above them: an input among these would
+    /// close a circle.
+    waiting: HashSet<StorePath>,
+    held: usize,
+}
+
+struct Frame {
+    path: StorePath,
+    text: Option<Vec<u8>>,
+}
+
+impl Walk {
+    fn wait_for(&mut self, frame: Frame, inputs: Vec<StorePath>) -> Result<()> {
+        self.waiting.insert(frame.path.clone());
+        self.stack.push(frame);
+        for path in inputs {
+            if self.waiting.contains(&path) {
+                return Err(Error::Cycle(path));
+            }
+            self.stack.push(Frame { path, text: None });
+        }
+        Ok(())
+    }
+}
+
+/// A parsed derivation: as pieces of its text if that is canonical.
+enum Form<'a> {
+    Canonical(Canonical<'a>),
+    Other(Box<Derivation>),
+}
+
+impl<'a> Form<'a> {
+    fn parse(text: &'a [u8], store_dir: &StoreDir, name: &'a StorePathName) -> Result<Self> {
+        let canonical = RawDerivation::parse(text, Strictness::Strict)
+            .map_err(Error::from)
+            .and_then(|raw| Canonical::new(raw, store_dir, name));
+        if let Ok(drv) = canonical {
+            return Ok(Self::Canonical(drv));
+        }
+        let drv = Derivation::parse(text, store_dir, name, Strictness::Lenient)?;
+        Ok(Self::Other(Box::new(drv)))
+    }
+
+    /// The inputs whose hashes have to be found first.
+    fn missing_inputs(&self, memo: &HashMemo) -> Vec<StorePath> {
+        let is_missing = |path: &&StorePath| memo.find(path).is_none();
+        match self {
+            Self::Canonical(drv) => drv.inputs().iter().filter(is_missing).cloned().collect(),
+            Self::Other(drv) if drv.derivation_type().is_ok_and(|own| own.is_fixed()) => Vec::new(),
+            Self::Other(drv) => drv.input_drvs.keys().filter(is_missing).cloned().collect(),
+        }
+    }
+
+    fn input_hash(&self, store_dir: &StoreDir, memo: &HashMemo) -> Result<InputHash> {
+        match self {
+            Self::Canonical(drv) => drv.input_hash(store_dir, memo),
+            Self::Other(drv) => drv.input_hash(store_dir, memo),
+        }
+    }
+}
