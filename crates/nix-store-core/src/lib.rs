@@ -1,3 +1,19 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
 
+pub mod db;
+mod error;
+mod layout;
+mod local;
 pub mod lock;
+mod memory;
+mod store;
+
+pub use db::{Db, Durability, JournalMode, Registration};
+pub use error::{BoxedCause, Error, FullPath, LockHolder, Result};
+pub use layout::StoreLayout;
+pub use local::{
+    Access, CheckContents, LocalStore, StoreConfig, VerifyProblem, VerifyReport,
+};
+pub use memory::MemoryStore;
+pub use store::{IncludeOutputs, Lock, Store};

@@ -1,0 +1,92 @@
+//! The store on the local disk.
+
+mod open;
+mod query;
+mod verify;
+
+use std::cell::RefCell;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix_base::{StoreDir, StorePathSet};
+
+use crate::db::Db;
+use crate::error::{Error, Result};
+use crate::layout::StoreLayout;
+use crate::lock::{BigLock, TempRoots};
+
+pub use open::{Access, StoreConfig};
+pub use verify::{CheckContents, VerifyProblem, VerifyReport};
+
+/// A store whose files this process reads and writes itself.
+///
+/// It holds the big lock shared, and the temporary roots that were added through it, until
+/// it is dropped. Not `Sync`: each thread opens its own.
+#[derive(Debug)]
+pub struct LocalStore {
+    config: StoreConfig,
+    store_fd: OwnedFd,
+    db: Db,
+    temp_roots: RefCell<TempRoots>,
+    // Dropped last: the lock is to be held for as long as the database is open.
+    _big_lock: Option<BigLock>,
+}
+
+impl LocalStore {
+    /// Where the store's files are.
+    pub fn layout(&self) -> &StoreLayout {
+        &self.config.layout
+    }
+
+    /// How the store was opened. Its access is never [`Access::Auto`].
+    pub fn config(&self) -> &StoreConfig {
+        &self.config
+    }
+
+    /// The logical store directory.
+    pub fn store_dir(&self) -> &StoreDir {
+        &self.config.layout.store_dir
+    }
+
+    /// The directory that holds the objects.
+    pub fn store_fd(&self) -> BorrowedFd<'_> {
+        self.store_fd.as_fd()
+    }
+
+    /// The database.
+    pub fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// Whether writes are refused.
+    pub fn is_read_only(&self) -> bool {
+        self.config.access == Access::ReadOnly
+    }
+
+    /// Fails with an error that names `action` if the store is open for reading.
+    pub fn require_writable(&self, action: &'static str) -> Result<()> {
+        if self.is_read_only() {
+            return Err(Error::ReadOnly {
+                action,
+                path: self.config.layout.state.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Keeps `paths` from being collected until the store is dropped, whether they are
+    /// valid or not. Ask for validity only afterwards.
+    ///
+    /// # Errors
+    /// The store is read-only, or a root can't be recorded.
+    pub fn add_temp_roots(&self, paths: &StorePathSet) -> Result<()> {
+        self.require_writable("add temporary roots")?;
+        let printed: Vec<String> = paths
+            .iter()
+            .map(|path| self.store_dir().print(path))
+            .collect();
+        self.temp_roots
+            .borrow_mut()
+            .add(printed.iter().map(String::as_str))
+            .map_err(|error| Error::lock("add temporary roots", error))
+    }
+}
