@@ -3,7 +3,7 @@
 use bstr::BString;
 use nix_base::store_path::NameError;
 use nix_base::store_path::make::MakePathError;
-use nix_base::{HashError, StorePath, StorePathError};
+use nix_base::{HashError, OutputName, StorePath, StorePathError};
 
 use crate::aterm::ParseError;
 
@@ -77,6 +77,54 @@ pub enum Error {
         #[source]
         source: ReadError,
     },
+    /// An output of an input that isn't there yet.
+    #[error("output '{output}' of derivation '{drv}' is not realised")]
+    NotRealised {
+        /// The input derivation.
+        drv: StorePath,
+        /// Its output.
+        output: OutputName,
+    },
+    /// The derivation was made for another path.
+    #[error("derivation '{drv}' has name '{name}' which does not match its path")]
+    NameMismatch {
+        /// The full path.
+        drv: String,
+        /// The derivation's name.
+        name: String,
+    },
+    /// An output path that doesn't follow from the derivation.
+    #[error("derivation '{drv}' has incorrect output '{stated}', should be '{expected}'{hint}")]
+    IncorrectOutput {
+        /// The full path of the derivation.
+        drv: String,
+        /// The path that it states.
+        stated: String,
+        /// The path that follows.
+        expected: String,
+        /// Where the stated path may come from, or nothing.
+        hint: &'static str,
+    },
+    /// An output path that can't be known before the inputs are built.
+    #[error("derivation '{drv}' has incorrect output '{stated}', should be deferred")]
+    ShouldBeDeferred {
+        /// The full path of the derivation.
+        drv: String,
+        /// The path that it states.
+        stated: String,
+    },
+    /// A variable named like an output doesn't hold its path.
+    #[error(
+        "derivation '{drv}' has incorrect environment variable '{name}', should be '{expected}'"
+    )]
+    IncorrectVariable {
+        /// The full path of the derivation.
+        drv: String,
+        /// The variable.
+        name: OutputName,
+        /// What it should hold.
+        expected: String,
+    },
     /// A derivation that needs itself, which no honest store has.
     #[error("derivation '{0}' depends on itself")]
     Cycle(StorePath),
@@ -127,6 +175,13 @@ pub enum FieldError {
     /// Strict only: no path follows from the content address.
     #[error("fixed output has no path")]
     FixedPath(#[source] Box<Error>),
+}
+
+impl Error {
+    /// Whether an input has to be built before this can work.
+    pub fn is_not_realised(&self) -> bool {
+        matches!(self, Self::NotRealised { .. })
+    }
 }
 
 impl FieldError {

@@ -299,6 +299,37 @@ impl Derivation {
         })
     }
 
+    /// The masked hash as releases have it in which, of several inputs of equal
+    /// hash, the last one in the order of paths takes it all (up to 2.7, and 2.35).
+    pub(crate) fn masked_hash_last_wins(
+        &self,
+        store_dir: &StoreDir,
+        memo: &HashMemo,
+    ) -> Result<MaskedHash> {
+        let mut last: HashMap<&[u8; 64], &StorePath> = HashMap::new();
+        for path in self.input_drvs.keys() {
+            last.insert(&memo.expect(path)?.digits, path);
+        }
+        let own = self.derivation_type()?;
+        let mut inputs = HashedInputs {
+            wanted: Vec::new(),
+            is_deferred: self.is_dynamic(),
+        };
+        for (path, node) in &self.input_drvs {
+            let hash = memo.expect(path)?;
+            if last.get(&hash.digits) == Some(&path) {
+                let names = node.outputs.iter().map(|name| name.as_str().as_bytes());
+                inputs.push(path, hash, names)?;
+            }
+        }
+        inputs.sort();
+        let text = self.text_with(&inputs, store_dir, Masked::Yes)?;
+        Ok(MaskedHash {
+            hash: Hash::of(HashAlgo::Sha256, &text),
+            kind: inputs.kind(own),
+        })
+    }
+
     /// The hash under which Nix 2.4 to 2.34 keep realisations of this
     /// derivation: the masked one, or that of its fixed output.
     ///

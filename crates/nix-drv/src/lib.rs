@@ -3,12 +3,15 @@
 #![deny(missing_docs)]
 
 pub mod aterm;
+pub mod check;
 pub mod derivation;
 pub mod error;
 pub mod hash_modulo;
 pub mod outputs;
+pub mod resolve;
 
 pub use aterm::{ParseError, RawDerivation, Strictness};
+pub use check::check_derivation;
 pub use derivation::{
     BasicDerivation, Derivation, DerivationOutput, DerivationOutputs, DerivationType, InputNode,
     drv_name,
@@ -16,3 +19,5 @@ pub use derivation::{
 pub use error::{Error, FieldError, Result};
 pub use hash_modulo::{HashKind, HashMemo, InputHash, MaskedHash, Visited, visit_graph};
 pub use nix_base::OutputName;
+pub use outputs::Placeholder;
+pub use resolve::Rewrites;
