@@ -17,6 +17,7 @@ use sha2::Digest;
 
 use crate::nix32;
 
+pub mod modulo;
 pub mod sink;
 
 /// A hash algorithm that Nix knows.

@@ -18,6 +18,7 @@ pub mod wire;
 
 pub use build::{BuildOptions, BuildResult, BuildStatus, BuiltOutputs};
 pub use content_address::{ContentAddress, ContentAddressError, ContentAddressMethod};
+pub use hash::modulo::{HashModuloSink, Positions};
 pub use hash::sink::{HashSink, HashingWriter, NarHashSink};
 pub use hash::{Hash, HashAlgo, HashError, HashFormat, Hasher, NarHash};
 pub use path_info::{UnkeyedValidPathInfo, ValidPathInfo};

@@ -249,6 +249,48 @@ pub enum Error {
         source: nix_nar::Error,
     },
 
+    /// A content address gives no path for this name and these references.
+    #[error("cannot compute the store path of '{name}'")]
+    NoPath {
+        /// The name.
+        name: nix_base::StorePathName,
+        /// Why not.
+        #[source]
+        source: nix_base::store_path::make::MakePathError,
+    },
+
+    /// An archive whose path isn't known yet couldn't be read.
+    #[error("cannot {action} an archive")]
+    Archive {
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        #[source]
+        source: nix_nar::Error,
+    },
+
+    /// A tree on disk couldn't be removed.
+    #[error("cannot {action} '{}'", .path.display())]
+    Tree {
+        /// What was tried.
+        action: &'static str,
+        /// The root of the tree.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: nix_nar::Error,
+    },
+
+    /// The content isn't what its content address says.
+    // Nix compat: clients know `ca hash mismatch importing path`.
+    #[error("ca hash mismatch importing path '{path}': its content is not '{ca}'")]
+    ContentMismatch {
+        /// The path.
+        path: Box<FullPath>,
+        /// What it claims.
+        ca: Box<ContentAddress>,
+    },
+
     /// A `.drv` file couldn't be understood.
     #[error("cannot read the derivation in path '{path}'")]
     Derivation {

@@ -13,7 +13,8 @@ pub use db::{Db, Durability, JournalMode, Registration};
 pub use error::{BoxedCause, Error, FullPath, LockHolder, Result};
 pub use layout::StoreLayout;
 pub use local::{
-    Access, CheckContents, LocalStore, StoreConfig, VerifyProblem, VerifyReport,
+    Access, BATCH_BYTES, BATCH_PATHS, CheckContents, CommitOutcome, ImportBatch, LocalStore,
+    StoreConfig, Unpacked, VerifyProblem, VerifyReport,
 };
 pub use memory::MemoryStore;
 pub use store::{IncludeOutputs, Lock, Store};

@@ -1,7 +1,12 @@
 //! The store on the local disk.
 
+mod add;
+mod content_check;
+mod git_hash;
+mod import;
 mod open;
 mod query;
+mod staging;
 mod verify;
 
 use std::cell::RefCell;
@@ -14,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::layout::StoreLayout;
 use crate::lock::{BigLock, TempRoots};
 
+pub use import::{BATCH_BYTES, BATCH_PATHS, CommitOutcome, ImportBatch, Unpacked};
 pub use open::{Access, StoreConfig};
 pub use verify::{CheckContents, VerifyProblem, VerifyReport};
 

@@ -1,0 +1,436 @@
+//! Adding objects by their NARs, in batches.
+//!
+//! ```text
+//! stage   (no lock held)  pin as temporary root · unpack beside the store, hashing ·
+//!                         compare hash, size, content address
+//! commit  (for a batch)   lock all paths, ascending · ask again which are valid ·
+//!                         rename · flush once · one transaction · unlock
+//! ```
+//!
+//! Lock order: temporary root, then path locks in ascending order, then the database. No
+//! lock is held while bytes are awaited from a client. A path becomes valid when the
+//! transaction commits, and at that time its bytes and names are on stable storage (level
+//! `ordered` and above), so neither a kill nor a power cut can leave a valid path that is
+//! incomplete. What fails is removed again under its lock; nothing valid is ever touched.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::BTreeMap;
+use std::io::BufRead;
+
+use nix_base::{NarHash, OutputName, StorePath, StorePathSet, ValidPathInfo};
+use nix_drv::{Derivation, Strictness};
+
+use super::LocalStore;
+use super::content_check::check_content_address;
+use super::staging::{StagedTree, StagingDir};
+use crate::db::{Durability, Registration};
+use crate::error::{Error, FullPath, Result};
+use crate::lock::{LockDir, Wait};
+
+/// Most paths in a batch.
+pub const BATCH_PATHS: usize = 256;
+/// Most bytes of NARs in a batch, unless a single one is larger.
+pub const BATCH_BYTES: u64 = 8 * 1024 * 1024;
+/// Largest `.drv` file that is parsed, in bytes.
+const MAX_DERIVATION: u64 = 64 * 1024 * 1024;
+
+/// Objects on their way into a store. Dropping it drops what was not committed.
+///
+/// Staging and committing take `&self`, so that what is staged can be committed while the
+/// next object is still arriving.
+#[derive(Debug)]
+pub struct ImportBatch<'s> {
+    store: &'s LocalStore,
+    staging: OnceCell<StagingDir>,
+    lock_dir: OnceCell<LockDir>,
+    pending: RefCell<Vec<Pending>>,
+    bytes: Cell<u64>,
+}
+
+#[derive(Debug)]
+enum Pending {
+    AlreadyValid,
+    Staged(Box<(ValidPathInfo, StagedTree)>),
+}
+
+/// What a commit did.
+#[derive(Debug)]
+#[must_use = "a failed commit leaves paths out"]
+pub struct CommitOutcome {
+    /// How many of the staged objects are valid now, counted in the order of staging.
+    pub valid: usize,
+    /// Why the next one is not.
+    pub failure: Option<Error>,
+}
+
+/// An object that was unpacked before its path was known, as in export streams.
+#[derive(Debug)]
+#[must_use = "an unpacked object is not in the store yet"]
+pub struct Unpacked(StagedTree);
+
+impl Unpacked {
+    /// SHA-256 of the NAR.
+    #[must_use]
+    pub const fn nar_hash(&self) -> NarHash {
+        self.0.nar_hash
+    }
+
+    /// Length of the NAR in bytes.
+    #[must_use]
+    pub const fn nar_size(&self) -> u64 {
+        self.0.nar_size
+    }
+}
+
+impl<'s> ImportBatch<'s> {
+    /// An empty batch; nothing is created in the store yet.
+    #[must_use]
+    pub const fn new(store: &'s LocalStore) -> Self {
+        Self {
+            store,
+            staging: OnceCell::new(),
+            lock_dir: OnceCell::new(),
+            pending: RefCell::new(Vec::new()),
+            bytes: Cell::new(0),
+        }
+    }
+
+    /// How many objects wait for a commit.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.pending.borrow().len()
+    }
+
+    /// Whether no object waits for a commit.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the batch should be committed before more is staged.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.len() >= BATCH_PATHS || self.bytes.get() >= BATCH_BYTES
+    }
+
+    /// Reads exactly one NAR for `info` and keeps it for the next commit. If the path is
+    /// valid already, or staged, the NAR is read, checked and dropped.
+    ///
+    /// # Errors
+    /// A NAR that breaks the format, or differs from what was announced; failing disk or
+    /// database. Nothing of the object stays then.
+    pub fn stage(&self, info: ValidPathInfo, nar: &mut dyn BufRead) -> Result<()> {
+        if self.is_present(&info.path)? {
+            self.skip(&info, nar)?;
+            self.pending.borrow_mut().push(Pending::AlreadyValid);
+            return Ok(());
+        }
+        let staging = self.staging()?;
+        let tree = staging
+            .unpack(nar, Some(info.nar_size))
+            .map_err(|source| self.nar_error("unpack", &info.path, source))?;
+        if let Err(error) = self.check_announced(&info, &tree) {
+            staging.discard(&tree);
+            return Err(error);
+        }
+        self.enqueue(info, tree)
+    }
+
+    /// Reads exactly one NAR whose path is not known yet.
+    ///
+    /// # Errors
+    /// A NAR that breaks the format; failing disk. Nothing of the object stays then.
+    pub fn unpack(&self, nar: &mut dyn BufRead) -> Result<Unpacked> {
+        self.store.require_writable("add to the store")?;
+        let unpacked = self.staging()?.unpack(nar, None);
+        let tree = unpacked.map_err(|source| Error::Archive {
+            action: "unpack",
+            source,
+        })?;
+        Ok(Unpacked(tree))
+    }
+
+    /// Keeps an unpacked object for the next commit, as `path`; hash and size in `info` are
+    /// set to those of the object.
+    ///
+    /// # Errors
+    /// A content address that isn't the object's; failing database.
+    pub fn name(&self, object: Unpacked, mut info: ValidPathInfo) -> Result<()> {
+        let Unpacked(tree) = object;
+        info.info.nar_hash = tree.nar_hash;
+        info.info.nar_size = tree.nar_size;
+        if self.is_present(&info.path)? {
+            self.staging()?.discard(&tree);
+            self.pending.borrow_mut().push(Pending::AlreadyValid);
+            return Ok(());
+        }
+        self.enqueue(info, tree)
+    }
+
+    /// Pins `path` and tells whether it is valid or staged.
+    fn is_present(&self, path: &StorePath) -> Result<bool> {
+        self.store.require_writable("add to the store")?;
+        self.store.add_temp_roots(&[path.clone()].into())?;
+        Ok(self.is_pending(path) || self.store.is_valid(path)?)
+    }
+
+    fn enqueue(&self, info: ValidPathInfo, tree: StagedTree) -> Result<()> {
+        let staging = self.staging()?;
+        if let Err(error) = check_content_address(self.store.store_dir(), &info, staging, &tree) {
+            staging.discard(&tree);
+            return Err(error);
+        }
+        self.bytes
+            .set(self.bytes.get().saturating_add(tree.nar_size));
+        self.pending
+            .borrow_mut()
+            .push(Pending::Staged(Box::new((info, tree))));
+        Ok(())
+    }
+
+    fn is_pending(&self, path: &StorePath) -> bool {
+        self.pending.borrow().iter().any(|pending| match pending {
+            Pending::AlreadyValid => false,
+            Pending::Staged(staged) => staged.0.path == *path,
+        })
+    }
+
+    fn skip(&self, info: &ValidPathInfo, mut nar: &mut dyn BufRead) -> Result<()> {
+        let actual = nix_nar::copy_limited(&mut nar, info.nar_size, &mut std::io::sink())
+            .map_err(|source| self.nar_error("read", &info.path, source))?;
+        // A sender that announced more than it sent would wait for us for ever.
+        if actual != info.nar_size {
+            return Err(self.size_mismatch(info, actual));
+        }
+        Ok(())
+    }
+
+    fn check_announced(&self, info: &ValidPathInfo, tree: &StagedTree) -> Result<()> {
+        if tree.nar_size != info.nar_size {
+            return Err(self.size_mismatch(info, tree.nar_size));
+        }
+        if tree.nar_hash != info.nar_hash {
+            return Err(Error::HashMismatch {
+                path: self.full(&info.path),
+                expected: info.nar_hash,
+                actual: tree.nar_hash,
+            });
+        }
+        Ok(())
+    }
+
+    fn size_mismatch(&self, info: &ValidPathInfo, actual: u64) -> Error {
+        Error::SizeMismatch {
+            path: self.full(&info.path),
+            expected: info.nar_size,
+            actual,
+        }
+    }
+
+    fn nar_error(&self, action: &'static str, path: &StorePath, source: nix_nar::Error) -> Error {
+        Error::Nar {
+            action,
+            path: self.full(path),
+            source,
+        }
+    }
+
+    /// Makes what is staged valid, in one transaction. Afterwards nothing is pending.
+    pub fn commit(&self) -> CommitOutcome {
+        let pending = self.pending.take();
+        self.bytes.set(0);
+        if pending.is_empty() {
+            return CommitOutcome {
+                valid: 0,
+                failure: None,
+            };
+        }
+        match self.commit_all(&pending) {
+            Ok(()) => CommitOutcome {
+                valid: pending.len(),
+                failure: None,
+            },
+            Err(error) if pending.len() == 1 => {
+                self.discard(&pending);
+                CommitOutcome {
+                    valid: 0,
+                    failure: Some(error),
+                }
+            }
+            // One bad object spoils the transaction: the ones before it are still good.
+            Err(_) => self.commit_one_by_one(&pending),
+        }
+    }
+
+    fn commit_one_by_one(&self, pending: &[Pending]) -> CommitOutcome {
+        for (valid, one) in pending.iter().enumerate() {
+            if let Err(error) = self.commit_all(std::slice::from_ref(one)) {
+                self.discard(&pending[valid..]);
+                return CommitOutcome {
+                    valid,
+                    failure: Some(error),
+                };
+            }
+        }
+        CommitOutcome {
+            valid: pending.len(),
+            failure: None,
+        }
+    }
+
+    fn discard(&self, pending: &[Pending]) {
+        let Some(staging) = self.staging.get() else {
+            return;
+        };
+        for one in pending {
+            if let Pending::Staged(staged) = one {
+                staging.discard(&staged.1);
+            }
+        }
+    }
+
+    /// All or nothing; on failure the trees are back in the staging directory or gone.
+    fn commit_all(&self, pending: &[Pending]) -> Result<()> {
+        let mut staged: BTreeMap<StorePath, &(ValidPathInfo, StagedTree)> = BTreeMap::new();
+        for one in pending {
+            if let Pending::Staged(one) = one {
+                staged.insert(one.0.path.clone(), one);
+            }
+        }
+        if staged.is_empty() {
+            return Ok(());
+        }
+        let staging = self.staging()?;
+        let names: Vec<String> = staged.keys().map(StorePath::base_name).collect();
+        let locks = self
+            .lock_dir()?
+            .lock_all(names.iter().map(String::as_str), Wait::Forever)
+            .map_err(|source| Error::lock("lock the paths to add", source))?;
+        // Nix compat: somebody else may have added a path before we had its lock, and a
+        // valid path is never replaced.
+        let wanted: StorePathSet = staged.keys().cloned().collect();
+        for path in self.store.db().query_valid(&wanted)? {
+            if let Some((_, tree)) = staged.remove(&path) {
+                staging.discard(tree);
+            }
+        }
+        let mut moved = Vec::with_capacity(staged.len());
+        let result = self.publish(staging, &staged, &mut moved);
+        if result.is_err() {
+            self.withdraw(staging, &staged, &moved);
+        }
+        if let Some(mut locks) = locks {
+            locks.request_removal();
+            if let Err(error) = locks.release() {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "lock file stays behind"
+                );
+            }
+        }
+        result
+    }
+
+    fn publish(
+        &self,
+        staging: &StagingDir,
+        staged: &BTreeMap<StorePath, &(ValidPathInfo, StagedTree)>,
+        moved: &mut Vec<StorePath>,
+    ) -> Result<()> {
+        if staged.is_empty() {
+            return Ok(());
+        }
+        let mut registrations = Vec::with_capacity(staged.len());
+        for (info, tree) in staged.values() {
+            registrations.push(self.registration(info, staging, tree)?);
+        }
+        for (path, (_, tree)) in staged {
+            staging.move_into_store(tree, path)?;
+            moved.push(path.clone());
+        }
+        if self.store.config().durability != Durability::None {
+            // Protects the content and names of the whole batch: they are on stable
+            // storage before the rows that make them valid can be.
+            staging.flush()?;
+        }
+        self.store.db().register(&registrations)
+    }
+
+    /// Takes moved trees back, so that they can be tried again or dropped.
+    fn withdraw(
+        &self,
+        staging: &StagingDir,
+        staged: &BTreeMap<StorePath, &(ValidPathInfo, StagedTree)>,
+        moved: &[StorePath],
+    ) {
+        for path in moved {
+            let Some((_, tree)) = staged.get(path) else {
+                continue;
+            };
+            let back = staging.move_back(tree, path).or_else(|error| {
+                tracing::debug!(error = &error as &dyn std::error::Error, "cannot take back");
+                staging.remove_from_store(path)
+            });
+            if let Err(error) = back {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "unregistered object stays behind"
+                );
+            }
+        }
+    }
+
+    fn registration(
+        &self,
+        info: &ValidPathInfo,
+        staging: &StagingDir,
+        tree: &StagedTree,
+    ) -> Result<Registration> {
+        let mut registration = Registration::from(info.clone());
+        if info.path.is_derivation()
+            && let Some(text) = staging.read_file(tree, MAX_DERIVATION)?
+        {
+            registration.outputs = self.derivation_outputs(&info.path, &text)?;
+        }
+        Ok(registration)
+    }
+
+    /// The outputs of a `.drv` file, as far as their paths are known.
+    fn derivation_outputs(
+        &self,
+        path: &StorePath,
+        text: &[u8],
+    ) -> Result<Vec<(OutputName, StorePath)>> {
+        let dir = self.store.store_dir();
+        Derivation::parse_file(text, dir, path, Strictness::Lenient)
+            .and_then(|derivation| derivation.known_outputs(dir))
+            .map_err(|source| Error::Derivation {
+                path: self.full(path),
+                source,
+            })
+    }
+
+    fn lock_dir(&self) -> Result<&LockDir> {
+        if let Some(dir) = self.lock_dir.get() {
+            return Ok(dir);
+        }
+        let dir = LockDir::open(&self.store.layout().real_store)
+            .map_err(|source| Error::lock("lock the paths to add", source))?;
+        Ok(self.lock_dir.get_or_init(|| dir))
+    }
+
+    fn staging(&self) -> Result<&StagingDir> {
+        if let Some(staging) = self.staging.get() {
+            return Ok(staging);
+        }
+        let staging = StagingDir::create(self.store)?;
+        Ok(self.staging.get_or_init(|| staging))
+    }
+
+    fn full(&self, path: &StorePath) -> Box<FullPath> {
+        Box::new(FullPath::new(self.store.store_dir(), path))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,276 @@
+//! Where objects are unpacked before they get their final name: a private directory in the
+//! store, on the same file system, that no collector touches.
+//!
+//! The directory is named like a store path, `<32 random digits>-tmp-<pid>`, and pinned as a
+//! temporary root before it is made. So every release's collector spares it while this
+//! process lives, and removes it after a crash.
+
+use std::cell::Cell;
+use std::ffi::OsStr;
+use std::io::BufRead;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use nix_base::{NarHash, NarHashSink, StorePath, StorePathHash, StorePathName};
+use nix_nar::NarReader;
+use nix_nar::fs::remove;
+use nix_nar::fs::restore::{Flush, Metadata, RestoreOptions, restore_nar};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use super::LocalStore;
+use crate::db::Durability;
+use crate::error::{Error, Result};
+
+/// A private directory in the store; removed with all it holds when dropped.
+#[derive(Debug)]
+pub(crate) struct StagingDir {
+    store: OwnedFd,
+    dir: OwnedFd,
+    name: String,
+    path: PathBuf,
+    next: Cell<u64>,
+    durability: Durability,
+}
+
+/// An object in a [`StagingDir`], complete and with canonical metadata.
+#[derive(Debug)]
+pub(crate) struct StagedTree {
+    /// Its name in the staging directory.
+    name: String,
+    /// SHA-256 of the NAR it was unpacked from.
+    pub(crate) nar_hash: NarHash,
+    /// Length of that NAR in bytes.
+    pub(crate) nar_size: u64,
+    is_directory: bool,
+}
+
+impl StagingDir {
+    /// Makes a staging directory for `store`.
+    pub(crate) fn create(store: &LocalStore) -> Result<Self> {
+        let path = random_path()?;
+        let name = path.base_name();
+        let real = store.layout().real_store.join(&name);
+        store.add_temp_roots(&[path].into())?;
+        let store_fd = rustix::io::fcntl_dupfd_cloexec(store.store_fd(), 0).map_err(|source| {
+            Error::io("use store directory", &store.layout().real_store, source)
+        })?;
+        rustix::fs::mkdirat(&store_fd, &name, Mode::RWXU)
+            .map_err(|source| Error::io("create directory", &real, source))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let dir = rustix::fs::openat(&store_fd, &name, flags, Mode::empty())
+            .map_err(|source| Error::io("open directory", &real, source))?;
+        Ok(Self {
+            store: store_fd,
+            dir,
+            name,
+            path: real,
+            next: Cell::new(0),
+            durability: store.config().durability,
+        })
+    }
+
+    /// Unpacks one NAR of at most `limit` bytes.
+    ///
+    /// On failure nothing of it stays.
+    pub(crate) fn unpack<R: BufRead>(
+        &self,
+        nar: R,
+        limit: Option<u64>,
+    ) -> nix_nar::Result<StagedTree> {
+        let name = self.next.replace(self.next.get() + 1).to_string();
+        let mut reader = NarReader::forwarding(nar, NarHashSink::new());
+        if let Some(limit) = limit {
+            reader = reader.with_limit(limit);
+        }
+        let mut options = RestoreOptions::default();
+        options.metadata = Metadata::Canonical;
+        options.root_writable = !rustix::process::geteuid().is_root();
+        if self.durability != Durability::None {
+            options.flush = Flush::StartWriteback;
+        }
+        let unpacked = restore_nar(&mut reader, self.dir.as_fd(), OsStr::new(&name), &options);
+        let stats = match unpacked {
+            Ok(stats) => stats,
+            Err(source) => {
+                // The first error is the one to report; a leftover goes with the directory.
+                let _ = remove_tree(self.dir.as_fd(), &name);
+                return Err(source);
+            }
+        };
+        let (_, sink) = reader.into_parts();
+        let (nar_hash, nar_size) = sink.finish();
+        debug_assert_eq!(nar_size, stats.nar_size);
+        Ok(StagedTree {
+            name,
+            nar_hash,
+            nar_size,
+            is_directory: stats.directories > 0 && options.root_writable,
+        })
+    }
+
+    /// The directory and name under which `tree` lies.
+    pub(crate) fn location<'a>(&'a self, tree: &'a StagedTree) -> (BorrowedFd<'a>, &'a OsStr) {
+        (self.dir.as_fd(), OsStr::new(&tree.name))
+    }
+
+    /// Moves `tree` to its final name, in place of an unregistered leftover if there is one.
+    ///
+    /// The caller holds the path's lock and knows that the path is not valid.
+    pub(crate) fn move_into_store(&self, tree: &StagedTree, path: &StorePath) -> Result<()> {
+        let name = path.base_name();
+        let real = || self.path.with_file_name(&name);
+        let rename = || {
+            rustix::fs::renameat_with(
+                &self.dir,
+                &tree.name,
+                &self.store,
+                &name,
+                RenameFlags::NOREPLACE,
+            )
+        };
+        let moved = match rename() {
+            Err(Errno::EXIST) => {
+                remove_tree(self.store.as_fd(), &name).map_err(|source| Error::Tree {
+                    action: "remove leftover",
+                    path: real(),
+                    source,
+                })?;
+                rename()
+            }
+            // File systems without the flag: the lock makes the look before the move safe.
+            Err(Errno::INVAL) => self.move_without_flag(tree, &name),
+            moved => moved,
+        };
+        moved.map_err(|source| Error::io("move into the store", &real(), source))?;
+        if tree.is_directory {
+            rustix::fs::chmodat(
+                &self.store,
+                &name,
+                Mode::from_raw_mode(0o555),
+                AtFlags::empty(),
+            )
+            .map_err(|source| Error::io("make read-only", &real(), source))?;
+        }
+        Ok(())
+    }
+
+    fn move_without_flag(&self, tree: &StagedTree, name: &str) -> rustix::io::Result<()> {
+        match rustix::fs::statat(&self.store, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(error),
+            Ok(_) => {
+                remove_tree(self.store.as_fd(), name).map_err(|_| Errno::EXIST)?;
+            }
+        }
+        rustix::fs::renameat(&self.dir, &tree.name, &self.store, name)
+    }
+
+    /// Undoes [`Self::move_into_store`], for a path that did not become valid.
+    ///
+    /// The caller holds the path's lock.
+    pub(crate) fn move_back(&self, tree: &StagedTree, path: &StorePath) -> Result<()> {
+        let name = path.base_name();
+        let real = || self.path.with_file_name(&name);
+        if tree.is_directory {
+            rustix::fs::chmodat(
+                &self.store,
+                &name,
+                Mode::from_raw_mode(0o755),
+                AtFlags::empty(),
+            )
+            .map_err(|source| Error::io("make writable", &real(), source))?;
+        }
+        rustix::fs::renameat(&self.store, &name, &self.dir, &tree.name)
+            .map_err(|source| Error::io("take back", &real(), source))
+    }
+
+    /// Removes `path`, which was moved into the store but did not become valid.
+    ///
+    /// The caller holds the path's lock.
+    pub(crate) fn remove_from_store(&self, path: &StorePath) -> Result<()> {
+        let name = path.base_name();
+        remove_tree(self.store.as_fd(), &name).map_err(|source| Error::Tree {
+            action: "remove",
+            path: self.path.with_file_name(&name),
+            source,
+        })
+    }
+
+    /// Drops a tree that isn't needed.
+    pub(crate) fn discard(&self, tree: &StagedTree) {
+        if let Err(error) = remove_tree(self.dir.as_fd(), &tree.name) {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "staged object stays behind"
+            );
+        }
+    }
+
+    /// Puts everything written to this file system onto stable storage.
+    ///
+    /// One flush serves a batch: content, directory entries, and the names in the store.
+    pub(crate) fn flush(&self) -> Result<()> {
+        rustix::fs::syncfs(&self.dir)
+            .map_err(|source| Error::io("flush the file system of", &self.path, source))
+    }
+
+    /// Reads a staged regular file whole, at most `limit` bytes; `None` if it isn't one.
+    pub(crate) fn read_file(&self, tree: &StagedTree, limit: u64) -> Result<Option<Vec<u8>>> {
+        let Some(file) = self.open_file(tree)? else {
+            return Ok(None);
+        };
+        let mut contents = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::Read::take(file, limit), &mut contents)
+            .map_err(|source| Error::io("read", &self.path.join(&tree.name), source))?;
+        Ok(Some(contents))
+    }
+
+    /// Opens a staged regular, non-executable file; `None` if it isn't one.
+    pub(crate) fn open_file(&self, tree: &StagedTree) -> Result<Option<std::fs::File>> {
+        let real = || self.path.join(&tree.name);
+        let stat = rustix::fs::statat(&self.dir, &tree.name, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|source| Error::io("examine", &real(), source))?;
+        let executable = stat.st_mode & 0o100 != 0;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || executable {
+            return Ok(None);
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.dir, &tree.name, flags, Mode::empty())
+            .map_err(|source| Error::io("open", &real(), source))?;
+        Ok(Some(fd.into()))
+    }
+}
+
+impl Drop for StagingDir {
+    fn drop(&mut self) {
+        if let Err(error) = remove_tree(self.store.as_fd(), &self.name) {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "staging directory stays behind"
+            );
+        }
+    }
+}
+
+/// Removes a tree; that it is gone already is fine.
+fn remove_tree(parent: BorrowedFd<'_>, name: &str) -> nix_nar::Result<()> {
+    match remove::remove_tree(parent, OsStr::new(name)) {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn random_path() -> Result<StorePath> {
+    let mut digest = [0; 20];
+    getrandom::fill(&mut digest).map_err(|error| {
+        Error::io(
+            "read random bytes from",
+            "the kernel".as_ref(),
+            std::io::Error::from(error),
+        )
+    })?;
+    let name = format!("tmp-{}", std::process::id());
+    let name = StorePathName::new(&name).expect("'tmp-' and digits make a valid name");
+    Ok(StorePath::new(StorePathHash::from_digest(digest), name))
+}
