@@ -84,8 +84,10 @@ impl Command {
 fn help() -> String {
     let mut text = String::from("usage: cargo xtask COMMAND [ARGUMENTS]\n\n");
     for command in COMMANDS.iter().filter(|command| !command.line.is_empty()) {
-        let left = format!("{} {}", command.name, command.synopsis);
-        text.push_str(&format!("  {left:<44}{}\n", command.line));
+        text.push_str(&format!(
+            "  {} {}\n      {}\n",
+            command.name, command.synopsis, command.line
+        ));
     }
     text
 }
@@ -114,8 +116,8 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "bench",
-        synopsis: "[AREA…] [--runs N] [--dir DIR] [--quick]",
-        options: &["runs=", "dir=", "quick"],
+        synopsis: "[AREA…] [--runs N] [--dir DIR] [--program FILE] [--quick]",
+        options: &["runs=", "dir=", "program=", "quick"],
         line: "measure nix-serve beside real Nix, alternating, and print ratios",
         run: bench::run,
     },

@@ -28,16 +28,6 @@ pub(crate) fn sum_path(path: &Path, see: &mut dyn FnMut(&Path, &fs::Metadata)) -
     Ok(sink.finish())
 }
 
-/// The sum of the archive of a file with these contents that is not executable.
-pub(crate) fn sum_file(contents: &[u8]) -> NarSum {
-    let mut sink = Sink::default();
-    sink.text(b"nix-archive-1");
-    for word in [&b"("[..], b"type", b"regular", b"contents", contents, b")"] {
-        sink.text(word);
-    }
-    sink.finish()
-}
-
 #[derive(Default)]
 struct Sink {
     hash: Sha256,
@@ -207,15 +197,6 @@ mod tests {
             "0zdfv6r3h3ahhs03383qw49kfl86xidms2vy06nj7vk8pj78vi9y"
         );
         assert_eq!(sum.size, 648);
-    }
-
-    #[test]
-    fn a_file_alone_has_the_sum_of_its_path() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("file");
-        fs::write(&path, "some text").unwrap();
-        let expected = sum_path(&path, &mut |_, _| {}).unwrap();
-        assert_eq!(sum_file(b"some text"), expected);
     }
 
     #[test]

@@ -1,0 +1,120 @@
+//! Copying a closure of many small paths through a pipe: real to real, ours to ours, and mixed.
+
+use std::cell::Cell;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::measure::{Mode, Sample, measure};
+use super::program::Program;
+use super::report::{Candidate, Claim, Group, Role};
+use super::{Bench, corpus};
+use crate::process;
+
+pub(super) fn run(bench: &Bench) -> Result<()> {
+    let dir = bench.disk.path().join("copy");
+    fs::create_dir_all(&dir)?;
+    let count = bench.scaled(5000);
+    let sizes = corpus::random_sizes(count, 1000, 20_000);
+    let copies = Copies::new(
+        &dir,
+        corpus::make_store(&bench.real[0], &dir.join("source"), &sizes)?,
+        Vec::new(),
+    );
+    let newest = &bench.real[0];
+    let mut candidates = vec![
+        copies.candidate(&bench.ours, &bench.ours, "ours", Role::Shown),
+        copies.candidate(
+            &bench.ours_ordered,
+            &bench.ours_ordered,
+            &bench.ours_ordered.name,
+            Role::Shown,
+        ),
+        copies.candidate(&bench.ours, newest, "our client", Role::Shown),
+        copies.candidate(newest, &bench.ours, "our server", Role::Shown),
+    ];
+    for real in &bench.real {
+        candidates.push(
+            copies
+                .candidate(real, real, &real.name, Role::Rival)
+                .at_most(3),
+        );
+    }
+    let group = Group {
+        title: format!("copy of {count} paths of 1 to 20 kB"),
+        candidates,
+        claims: vec![
+            Claim::ours(0.15),
+            Claim::of("our client", 0.5),
+            Claim::of("our server", 0.5),
+        ],
+    };
+    bench.report.measure(group, bench.runs, &dir)
+}
+
+/// Copies of one closure into fresh stores.
+pub(super) struct Copies<'a> {
+    dir: PathBuf,
+    source: corpus::Store,
+    /// What runs each server, such as a proxy.
+    before: Vec<&'a str>,
+    made: Cell<usize>,
+}
+
+impl<'a> Copies<'a> {
+    pub(super) fn new(dir: &Path, source: corpus::Store, before: Vec<&'a str>) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            source,
+            before,
+            made: Cell::new(0),
+        }
+    }
+
+    /// A client of one program that copies to a server of another.
+    pub(super) fn candidate<'b>(
+        &'b self,
+        client: &'b Program,
+        server: &'b Program,
+        name: &str,
+        role: Role,
+    ) -> Candidate<'b> {
+        Candidate::new(name, role, move |mode| self.copy(client, server, mode))
+    }
+
+    fn copy(&self, client: &Program, server: &Program, mode: Mode) -> Result<Sample> {
+        self.made.set(self.made.get() + 1);
+        let root = self.dir.join(format!("to-{}", self.made.get()));
+        server.init(&root)?;
+        let address = server.server(&root, &self.before)?;
+        let mut command = client.copy_to(&self.source.root, &address, &self.source.top)?;
+        command.stderr(fs::File::create(self.dir.join("stderr"))?);
+        let sample = measure(&mut command, mode, &self.dir).with_context(|| self.complaint())?;
+        let found = count_valid(&root)?;
+        if found != self.source.count {
+            bail!("{found} of {} paths arrived", self.source.count);
+        }
+        Ok(sample)
+    }
+
+    /// The end of what the client had to say.
+    fn complaint(&self) -> String {
+        let text = fs::read(self.dir.join("stderr")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let mut lines: Vec<&str> = text.lines().rev().take(3).collect();
+        lines.reverse();
+        lines.join("; ")
+    }
+}
+
+fn count_valid(root: &Path) -> Result<usize> {
+    let text = process::capture(
+        // A server behind a proxy may live a little longer than its client.
+        std::process::Command::new("sqlite3")
+            .args(["-cmd", ".timeout 60000"])
+            .arg(root.join("nix/var/nix/db/db.sqlite"))
+            .arg("select count(*) from ValidPaths"),
+    )?;
+    text.trim().parse().context("sqlite3 printed no number")
+}
