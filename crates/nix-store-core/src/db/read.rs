@@ -53,7 +53,7 @@ impl Db {
         paths: &StorePathSet,
         mut each: impl FnMut(ValidPathInfo) -> Result<()>,
     ) -> Result<()> {
-        let mut by_id = PathsById::default();
+        let mut by_id = self.load_paths_by_id(paths.len())?;
         let mut wanted = paths.iter();
         let mut infos = Vec::new();
         loop {
@@ -206,22 +206,56 @@ impl Db {
         })
     }
 
+    /// The paths of all ids, if a question about `wanted` paths is likely to need most of
+    /// them; else none, to be found one by one.
+    fn load_paths_by_id(&self, wanted: usize) -> Result<PathsById> {
+        let mut paths = Vec::new();
+        self.read_transaction(|conn| {
+            let last: i64 = self
+                .prepare(conn, LAST_ID)?
+                .query_row([], |row| row.get(0))
+                .explain(self, READ)?;
+            let last = usize::try_from(last).unwrap_or(usize::MAX);
+            if wanted < INFO_BATCH || wanted < last / 4 {
+                return Ok(());
+            }
+            let mut statement = self.prepare(conn, PATHS_BY_ID)?;
+            let mut rows = statement.query([]).explain(self, READ)?;
+            while let Some(row) = self.next(&mut rows)? {
+                let id = usize::try_from(self.integer(row, 0)?).unwrap_or(0);
+                if id >= paths.len() {
+                    paths.resize(id + 1, None);
+                }
+                paths[id] = Some(self.path(row, 1)?);
+            }
+            Ok(())
+        })?;
+        Ok(PathsById {
+            dense: paths,
+            others: HashMap::new(),
+        })
+    }
+
     fn path_of_id(
         &self,
         statement: &mut CachedStatement<'_>,
         by_id: &mut PathsById,
         id: i64,
     ) -> Result<StorePath> {
-        if let Some(path) = by_id.0.get(&id) {
+        let index = usize::try_from(id).unwrap_or(usize::MAX);
+        if let Some(Some(path)) = by_id.dense.get(index) {
+            return Ok(path.clone());
+        }
+        if let Some(path) = by_id.others.get(&id) {
             return Ok(path.clone());
         }
         let path = statement
             .query_row([id], |row| Ok(self.path(row, 0)))
             .explain(self, READ)??;
-        if by_id.0.len() >= PATHS_KEPT {
-            by_id.0.clear();
+        if by_id.others.len() >= PATHS_KEPT {
+            by_id.others.clear();
         }
-        by_id.0.insert(id, path.clone());
+        by_id.others.insert(id, path.clone());
         Ok(path)
     }
 
@@ -280,7 +314,12 @@ impl Db {
 
 /// Paths by their ids, which the database never uses twice.
 #[derive(Debug, Default)]
-struct PathsById(HashMap<i64, StorePath>);
+struct PathsById {
+    /// Indexed by id.
+    dense: Vec<Option<StorePath>>,
+    /// What was looked up since.
+    others: HashMap<i64, StorePath>,
+}
 
 /// Infos read in one transaction.
 const INFO_BATCH: usize = 1024;
@@ -290,6 +329,8 @@ const PATHS_KEPT: usize = 1 << 17;
 
 const ID_OF: &str = "select id from ValidPaths where path = ?1";
 pub(super) const PATH_OF_ID: &str = "select path from ValidPaths where id = ?1";
+const PATHS_BY_ID: &str = "select id, path from ValidPaths order by id";
+const LAST_ID: &str = "select ifnull(max(id), 0) from ValidPaths";
 const ALL_PATHS: &str = "select path from ValidPaths order by path";
 pub(super) const PATHS_FROM: &str =
     "select path, id from ValidPaths where path >= ?1 order by path";
