@@ -2,4 +2,5 @@
 #![deny(missing_docs)]
 
 pub mod proto;
+pub mod server;
 pub mod text;

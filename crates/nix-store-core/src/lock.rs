@@ -23,6 +23,8 @@ mod gc_socket;
 mod held;
 mod path_locks;
 mod temp_roots;
+#[cfg(test)]
+mod testing;
 
 pub use big_lock::BigLock;
 pub use error::{LockError, Result};

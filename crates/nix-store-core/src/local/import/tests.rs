@@ -92,7 +92,7 @@ fn a_wrong_hash_or_size_leaves_nothing() {
     assert!(batch.stage(info, &mut &nar[..nar.len() - 8]).is_err());
     assert_eq!(committed(&batch), (0, None));
     drop(batch);
-    assert_eq!(f.objects(), [String::new(); 0]);
+    assert_eq!(f.objects(), Vec::<String>::new());
 }
 
 #[test]
@@ -123,7 +123,8 @@ fn leftovers_are_replaced_and_never_followed() {
     let canary = f.temp.path().join("canary");
     std::fs::create_dir(&canary).unwrap();
     std::fs::write(canary.join("file"), "alive").unwrap();
-    let plant: [(char, &dyn Fn(&Path)); 4] = [
+    type Plant<'a> = (char, &'a dyn Fn(&Path));
+    let plant: [Plant<'_>; 4] = [
         ('a', &|p| std::fs::write(p, "leftover").unwrap()),
         ('b', &|p| {
             std::fs::create_dir_all(p.join("x/y")).unwrap();
@@ -210,7 +211,7 @@ fn content_addresses_are_checked_against_the_content() {
         "{error}"
     );
     drop(batch);
-    assert_eq!(other.objects(), [String::new(); 0]);
+    assert_eq!(other.objects(), Vec::<String>::new());
 }
 
 #[test]
@@ -241,7 +242,7 @@ fn staged_objects_vanish_with_their_batch() {
     stage(&batch, file(&path('a', "a"), b"a", &[])).unwrap();
     assert_eq!(f.objects().len(), 1);
     drop(batch);
-    assert_eq!(f.objects(), [String::new(); 0]);
+    assert_eq!(f.objects(), Vec::<String>::new());
 }
 
 #[test]

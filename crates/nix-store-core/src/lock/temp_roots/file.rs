@@ -35,10 +35,22 @@ impl RootsFile {
     pub(super) fn create(state_dir: &Path) -> Result<Self> {
         let dir_path = state_dir.join("temproots");
         let dir = open_dir(&dir_path)?;
+        loop {
+            let dir = dir
+                .try_clone()
+                .map_err(|source| LockError::io("open", &dir_path, source))?;
+            let roots = Self::create_unlocked(dir, &dir_path)?;
+            if roots.lock()? {
+                return Ok(roots);
+            }
+        }
+    }
+
+    fn create_unlocked(dir: OwnedFd, dir_path: &Path) -> Result<Self> {
         let pid = std::process::id();
         loop {
             let random =
-                random().map_err(|source| LockError::io("name a file in", &dir_path, source))?;
+                random().map_err(|source| LockError::io("name a file in", dir_path, source))?;
             let name = format!("{pid}-{random:016x}");
             let path = dir_path.join(&name);
             let flags =
@@ -47,20 +59,15 @@ impl RootsFile {
                 Err(Errno::EXIST) => continue,
                 file => file.map_err(|source| LockError::io("create", &path, source))?,
             };
-            let roots = Self {
-                dir: dir
-                    .try_clone()
-                    .map_err(|source| LockError::io("open", &dir_path, source))?,
+            return Ok(Self {
+                dir,
                 name,
                 path,
                 file: file.into(),
                 end: 0,
                 torn: false,
                 pid,
-            };
-            if roots.lock()? {
-                return Ok(roots);
-            }
+            });
         }
     }
 
@@ -150,3 +157,6 @@ fn open_dir(path: &Path) -> Result<OwnedFd> {
 
 /// How much is written at once, in bytes; the record that reaches it is the last of its batch.
 const BATCH: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,50 @@
+//! The commands that add objects, and the shared commit of what they staged.
+
+use std::io::{self, BufRead, Write};
+
+use nix_base::{ValidPathInfo, WireWrite};
+
+use super::ServeError;
+use super::session::{Session, arguments};
+use crate::proto::ServeCommand;
+use crate::proto::path_info::read_add_to_store_nar;
+
+impl<W: Write> Session<'_, W> {
+    /// Stages one object. Its acknowledgement follows with the batch.
+    pub(super) fn add_to_store_nar(&self, input: &mut impl BufRead) -> Result<(), ServeError> {
+        let command = ServeCommand::AddToStoreNar;
+        let mut info =
+            read_add_to_store_nar(self.dir(), input).map_err(|e| arguments(command, e))?;
+        distrust(&mut info);
+        self.batch.stage(info, input)?;
+        if self.batch.is_full() {
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    /// Commits what is staged and acknowledges it.
+    pub(super) fn commit(&self) -> Result<(), ServeError> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let outcome = self.batch.commit();
+        self.reply(ServeCommand::AddToStoreNar, |out| {
+            (0..outcome.valid).try_for_each(|_| out.write_u64(1))
+        })?;
+        outcome.failure.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// [`Self::commit`] in the middle of a read; the failure is kept for the end.
+    pub(super) fn commit_before_wait(&self) -> io::Result<()> {
+        self.commit().map_err(|error| {
+            self.commit_failure.replace(Some(error));
+            io::Error::other("the commit of staged objects failed")
+        })
+    }
+}
+
+/// Drops what a remote client can't know: that an object was built here.
+fn distrust(info: &mut ValidPathInfo) {
+    info.info.ultimate = false;
+}

@@ -1,0 +1,192 @@
+//! The command loop and the commands that read.
+
+use std::cell::RefCell;
+use std::io::{self, BufWriter, Read, Write};
+
+use nix_base::{StoreDir, StorePathSet, WireRead, WireWrite};
+use nix_store_core::{ImportBatch, IncludeOutputs, LocalStore, Lock, Store};
+
+use super::input::{SessionInput, Source};
+use super::{ServeError, ServeOptions};
+use crate::proto::command::read_command;
+use crate::proto::path_info::{write_path_info_item, write_path_infos_end};
+use crate::proto::request::{QueryClosure, QueryValidPaths};
+use crate::proto::{ProtoError, ServeCommand, ServeVersion};
+
+/// One connection after its handshake.
+pub(super) struct Session<'s, W: Write> {
+    options: &'s ServeOptions,
+    pub(super) version: ServeVersion,
+    pub(super) store: &'s LocalStore,
+    pub(super) batch: ImportBatch<'s>,
+    output: RefCell<BufWriter<W>>,
+    /// What a commit in the middle of a read came to.
+    pub(super) commit_failure: RefCell<Option<ServeError>>,
+}
+
+impl<'s, W: Write> Session<'s, W> {
+    pub(super) fn new(
+        options: &'s ServeOptions,
+        version: ServeVersion,
+        store: &'s LocalStore,
+        output: W,
+    ) -> Self {
+        Self {
+            options,
+            version,
+            store,
+            batch: ImportBatch::new(store),
+            output: RefCell::new(BufWriter::with_capacity(OUTPUT_BUFFER, output)),
+            commit_failure: RefCell::new(None),
+        }
+    }
+
+    /// Serves commands until the client closes the stream.
+    pub(super) fn run<S: Source>(self, input: SessionInput<'_, S>) -> Result<(), ServeError> {
+        let commit = || self.commit_before_wait();
+        let mut input = input.before_wait(&commit);
+        let result = self.serve_commands(&mut input);
+        // Whatever ended the connection: what came complete before it is acknowledged.
+        let committed = self.commit();
+        match self.commit_failure.take() {
+            Some(failure) => Err(failure),
+            None => result
+                .map_err(|error| input.take_trouble().unwrap_or(error))
+                .and(committed),
+        }
+    }
+
+    fn serve_commands<S: Source>(&self, input: &mut SessionInput<'_, S>) -> Result<(), ServeError> {
+        loop {
+            input.set_in_message(false);
+            let Some(command) = read_command(input).map_err(ServeError::Command)? else {
+                return Ok(());
+            };
+            input.set_in_message(true);
+            if command != ServeCommand::AddToStoreNar {
+                self.commit()?;
+            }
+            self.check_allowed(command)?;
+            tracing::trace!(%command, "request");
+            match command {
+                ServeCommand::QueryValidPaths => self.query_valid_paths(input)?,
+                ServeCommand::QueryPathInfos => self.query_path_infos(input)?,
+                ServeCommand::DumpStorePath => self.dump_store_path(input)?,
+                ServeCommand::QueryClosure => self.query_closure(input)?,
+                ServeCommand::AddToStoreNar => self.add_to_store_nar(input)?,
+                ServeCommand::ImportPaths
+                | ServeCommand::ExportPaths
+                | ServeCommand::BuildPaths
+                | ServeCommand::BuildDerivation => {
+                    return Err(ServeError::NotSupported(command));
+                }
+            }
+        }
+    }
+
+    /// Refuses before the arguments are read, as real Nix does.
+    fn check_allowed(&self, command: ServeCommand) -> Result<(), ServeError> {
+        if self.options.write || !command.needs_write() {
+            return Ok(());
+        }
+        let what = match command {
+            ServeCommand::BuildPaths | ServeCommand::BuildDerivation => "building paths",
+            _ => "importing paths",
+        };
+        Err(ServeError::NotAllowed { what })
+    }
+
+    fn query_valid_paths(&self, input: &mut impl Read) -> Result<(), ServeError> {
+        let command = ServeCommand::QueryValidPaths;
+        let request =
+            QueryValidPaths::read(self.dir(), input).map_err(|e| arguments(command, e))?;
+        // Nix compat: without --write both flags are ignored.
+        let lock = if request.lock && self.options.write {
+            Lock::Yes
+        } else {
+            Lock::No
+        };
+        if request.substitute && self.options.write {
+            tracing::debug!("no substituters are configured: nothing is substituted");
+        }
+        let valid = self.store.query_valid_paths(&request.paths, lock)?;
+        self.reply(command, |out| out.write_path_set(self.dir(), &valid))
+    }
+
+    fn query_path_infos(&self, input: &mut impl Read) -> Result<(), ServeError> {
+        let command = ServeCommand::QueryPathInfos;
+        let paths = self.read_paths(command, input)?;
+        let mut failed = None;
+        let mut output = self.output.borrow_mut();
+        let queried = self.store.query_path_infos(&paths, &mut |info| {
+            if failed.is_none() {
+                failed = write_path_info_item(&info, self.dir(), self.version, &mut *output).err();
+            }
+            Ok(())
+        });
+        queried?;
+        match failed {
+            Some(source) => Err(ServeError::Reply { command, source }),
+            None => write_path_infos_end(&mut *output)
+                .and_then(|()| output.flush())
+                .map_err(|source| ServeError::Reply { command, source }),
+        }
+    }
+
+    fn dump_store_path(&self, input: &mut impl Read) -> Result<(), ServeError> {
+        let command = ServeCommand::DumpStorePath;
+        let path = input
+            .read_path("the path to dump", self.dir())
+            .map_err(|e| arguments(command, e.into()))?;
+        let mut output = self.output.borrow_mut();
+        self.store.dump(&path, &mut *output)?;
+        output
+            .flush()
+            .map_err(|source| ServeError::Reply { command, source })
+    }
+
+    fn query_closure(&self, input: &mut impl Read) -> Result<(), ServeError> {
+        let command = ServeCommand::QueryClosure;
+        let request = QueryClosure::read(self.dir(), input).map_err(|e| arguments(command, e))?;
+        let outputs = if request.include_outputs {
+            IncludeOutputs::Yes
+        } else {
+            IncludeOutputs::No
+        };
+        let closure = self.store.closure(&request.paths, outputs)?;
+        self.reply(command, |out| out.write_path_set(self.dir(), &closure))
+    }
+
+    fn read_paths(
+        &self,
+        command: ServeCommand,
+        input: &mut impl Read,
+    ) -> Result<StorePathSet, ServeError> {
+        input
+            .read_path_set("the paths queried", self.dir())
+            .map_err(|e| arguments(command, e.into()))
+    }
+
+    pub(super) fn dir(&self) -> &StoreDir {
+        self.store.store_dir()
+    }
+
+    /// Writes a reply and sends it.
+    pub(super) fn reply(
+        &self,
+        command: ServeCommand,
+        write: impl FnOnce(&mut BufWriter<W>) -> io::Result<()>,
+    ) -> Result<(), ServeError> {
+        let mut output = self.output.borrow_mut();
+        write(&mut output)
+            .and_then(|()| output.flush())
+            .map_err(|source| ServeError::Reply { command, source })
+    }
+}
+
+pub(super) fn arguments(command: ServeCommand, source: ProtoError) -> ServeError {
+    ServeError::Arguments { command, source }
+}
+
+/// Replies are collected up to this many bytes before they are written.
+const OUTPUT_BUFFER: usize = 64 * 1024;
