@@ -74,7 +74,6 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("seccompiler", &["nix-build"]),
     ("tokio", &["nix-cache"]),
     ("tracing-subscriber", &["nix-serve"]),
-    ("xshell", &["xtask"]),
 ];
 
 pub(super) fn check(root: &Path, findings: &mut Vec<Finding>) -> Result<()> {
