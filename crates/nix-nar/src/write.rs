@@ -43,7 +43,7 @@ enum State {
 }
 
 impl<W: Write> NarWriter<W> {
-    /// A writer with a buffer of 256 KiB.
+    /// A writer with a buffer of 128 KiB.
     pub fn new(out: W) -> Self {
         Self::with_capacity(BUFFER, out)
     }
@@ -336,7 +336,7 @@ pub fn write_regular(contents: &[u8], executable: bool, out: &mut impl Write) ->
     Ok(writer.finish()?.1)
 }
 
-const BUFFER: usize = 256 * 1024;
+const BUFFER: usize = 128 * 1024;
 
 /// Enough for the longest run of tokens and names between two looks at the room.
 const MIN_BUFFER: usize = 1024;

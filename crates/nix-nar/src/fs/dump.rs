@@ -30,7 +30,7 @@ mod tests;
 ///
 /// `root` itself may be a symbolic link, which is then what is archived. A
 /// file that grows meanwhile is archived with the size that it had when it was
-/// opened. `out` gets pieces of up to 256 KiB and is flushed at the end.
+/// opened. `out` gets pieces of up to 128 KiB and is flushed at the end.
 ///
 /// # Errors
 /// [`Error::UnsupportedType`] for anything but files, directories and links,
