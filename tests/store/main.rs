@@ -1,1 +1,3 @@
-//! Integration tests: store.
+//! Integration tests of the store below the server: kills, full disks, many processes.
+
+mod kills;

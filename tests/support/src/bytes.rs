@@ -166,9 +166,11 @@ impl PathToAdd {
     /// the 32 nix32 digits given.
     ///
     /// # Panics
-    /// If `hash_part` hasn't 32 characters.
+    /// If `hash_part` isn't that.
     pub fn file(hash_part: &str, name: &str, contents: &[u8]) -> Self {
         assert_eq!(hash_part.len(), 32, "a hash part has 32 digits");
+        let is_digit = |letter: char| letter.is_ascii_alphanumeric() && !"eotu".contains(letter);
+        assert!(hash_part.chars().all(is_digit), "'{hash_part}' is nix32");
         Self::from_nar(
             format!("/nix/store/{hash_part}-{name}"),
             crate::nar::regular(contents),

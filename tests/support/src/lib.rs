@@ -9,6 +9,7 @@
 mod bytes;
 mod corpus;
 mod delay;
+mod kill_point;
 mod machine;
 pub mod nar;
 mod one_byte;
@@ -25,6 +26,7 @@ mod verify;
 pub use bytes::{Message, PathToAdd, command};
 pub use corpus::Corpus;
 pub use delay::{DelayedLink, relay_command};
+pub use kill_point::{Traced, run_and_kill_at};
 pub use machine::Machine;
 pub use one_byte::OneByteReader;
 pub use peer::Peer;

@@ -1,7 +1,14 @@
 //! Running commands, and letting real Nix judge a store.
 
 use std::collections::BTreeSet;
-use std::process::{Command, Output};
+use std::io::Read;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::time::Timespec;
 
 use crate::machine::Machine;
 use crate::nar;
@@ -34,15 +41,66 @@ impl VerifyReport {
     }
 }
 
-/// Runs a command to its end.
+/// Runs a command to its end, which has to come within two minutes.
 ///
 /// # Panics
-/// If it can't be started.
+/// If it can't be started, or doesn't end in time.
+#[track_caller]
 pub fn run(mut command: Command) -> Output {
     command
-        .stdin(std::process::Stdio::null())
-        .output()
-        .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+    let stdout = collect(child.stdout.take().expect("stdout is piped"));
+    let stderr = collect(child.stderr.take().expect("stderr is piped"));
+    let in_time = wait_for(&child, Duration::from_secs(120));
+    if !in_time {
+        // It may end by itself at this very moment.
+        let _ = child.kill();
+    }
+    let output = Output {
+        status: child.wait().expect("our child can be waited for"),
+        stdout: stdout.join().expect("a reader doesn't panic"),
+        stderr: stderr.join().expect("a reader doesn't panic"),
+    };
+    assert!(
+        in_time,
+        "killed, for it didn't end in time: {command:?}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// Reads a pipe to its end beside everything else.
+fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // A read error ends it; what came before is kept.
+        let _ = pipe.read_to_end(&mut bytes);
+        bytes
+    })
+}
+
+/// Whether a child ends within `limit`.
+fn wait_for(child: &Child, limit: Duration) -> bool {
+    let pid = Pid::from_child(child);
+    let descriptor = pidfd_open(pid, PidfdFlags::empty()).expect("our child has a descriptor");
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec {
+            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        let mut waited = [PollFd::new(&descriptor, PollFlags::IN)];
+        match poll(&mut waited, Some(&timeout)) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return other.expect("a process can be polled") > 0,
+        }
+    }
 }
 
 /// Runs a command that has to succeed, and gives the lines of its stdout.

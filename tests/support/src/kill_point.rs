@@ -1,0 +1,111 @@
+//! Kills a program at its n-th system call.
+//!
+//! The program is started stopped, seized with ptrace, and run from system call to system
+//! call; only its first thread is watched, and only what follows its `exec` is counted.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::process::{Command, Stdio};
+
+use posix::sys::ptrace::{self, Event, Options};
+use posix::sys::signal::{Signal, kill};
+use posix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use posix::unistd::Pid;
+
+/// How a traced program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Traced {
+    /// By itself, with this status, after so many system calls.
+    Ended {
+        /// Its exit status.
+        status: i32,
+        /// System calls begun.
+        calls: u64,
+    },
+    /// Killed as it began the system call asked for.
+    Killed,
+}
+
+/// Runs `program` with `arguments`, `input` as its standard input and its output thrown
+/// away, and kills it when it begins its `at`-th system call, counted from 1.
+///
+/// # Panics
+/// If the program can't be traced.
+pub fn run_and_kill_at<S: AsRef<OsStr>>(
+    program: &OsStr,
+    arguments: &[S],
+    input: File,
+    at: u64,
+) -> Traced {
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", "kill -STOP $$; exec \"$@\"", "sh"])
+        .arg(program)
+        .args(arguments)
+        .stdin(input)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let child = command.spawn().expect("the shell starts");
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("process ids are small"));
+    let stopped = waitpid(pid, Some(WaitPidFlag::WUNTRACED)).expect("the child stops");
+    assert_eq!(stopped, WaitStatus::Stopped(pid, Signal::SIGSTOP));
+    let options =
+        Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACEEXEC | Options::PTRACE_O_EXITKILL;
+    ptrace::seize(pid, options).expect("the child can be traced");
+    kill(pid, Signal::SIGCONT).expect("the child goes on");
+    trace(pid, at)
+}
+
+fn trace(pid: Pid, at: u64) -> Traced {
+    let mut calls = 0;
+    let mut counting = false;
+    let mut inside = false;
+    loop {
+        let signal = match waitpid(pid, None).expect("the child can be waited for") {
+            WaitStatus::Exited(_, status) => return Traced::Ended { status, calls },
+            WaitStatus::Signaled(_, Signal::SIGKILL, _) => return Traced::Killed,
+            WaitStatus::Signaled(_, signal, _) => panic!("the program died of {signal}"),
+            WaitStatus::PtraceEvent(_, _, event) if event == Event::PTRACE_EVENT_EXEC as i32 => {
+                // The stop at the end of execve itself follows.
+                counting = true;
+                inside = true;
+                None
+            }
+            WaitStatus::PtraceSyscall(_) if counting => {
+                inside = !inside;
+                if inside {
+                    calls += 1;
+                    if calls == at {
+                        kill(pid, Signal::SIGKILL).expect("the child can be killed");
+                    }
+                }
+                None
+            }
+            WaitStatus::Stopped(_, signal) => Some(signal),
+            _ => None,
+        };
+        // It may have been killed in the meantime; the wait tells.
+        let _ = ptrace::syscall(pid, signal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(at: u64) -> Traced {
+        let input = File::open("/dev/null").unwrap();
+        run_and_kill_at(OsStr::new("/bin/cat"), &["/dev/null"], input, at)
+    }
+
+    #[test]
+    fn counts_and_kills() {
+        let Traced::Ended { status: 0, calls } = run(u64::MAX) else {
+            panic!("cat does not end");
+        };
+        assert!(calls > 5, "{calls}");
+        assert_eq!(run(1), Traced::Killed);
+        assert_eq!(run(calls), Traced::Killed);
+        assert!(matches!(run(calls + 1), Traced::Ended { .. }));
+    }
+}
