@@ -125,6 +125,41 @@ pub enum Error {
         /// What it should hold.
         expected: String,
     },
+    /// The stream, or a limit.
+    #[error(transparent)]
+    Wire(#[from] nix_base::WireError),
+    /// A field on the wire doesn't say what it should.
+    #[error("bad {field}")]
+    WireField {
+        /// The field.
+        field: &'static str,
+        /// What it should have been.
+        #[source]
+        source: FieldError,
+    },
+    /// A name is there twice on the wire.
+    #[error("'{name}' is there twice among the {field}")]
+    WireDuplicate {
+        /// Which part.
+        field: &'static str,
+        /// The name.
+        name: BString,
+    },
+    /// The derivation can't be sent.
+    #[error("cannot write derivation")]
+    WriteWire(#[source] std::io::Error),
+    /// An attribute that steers the build can't be used.
+    #[error(transparent)]
+    Option(#[from] crate::options::OptionError),
+    /// A JSON value has another shape.
+    #[error(transparent)]
+    Json(#[from] nix_base::json::JsonError),
+    /// Bytes that JSON can't hold.
+    #[error("'{field}' is not UTF-8, which JSON needs")]
+    NotText {
+        /// The field, with the name of the variable if it is one.
+        field: String,
+    },
     /// A derivation that needs itself, which no honest store has.
     #[error("derivation '{0}' depends on itself")]
     Cycle(StorePath),

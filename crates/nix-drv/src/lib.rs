@@ -7,8 +7,11 @@ pub mod check;
 pub mod derivation;
 pub mod error;
 pub mod hash_modulo;
+pub mod json;
+pub mod options;
 pub mod outputs;
 pub mod resolve;
+pub mod wire;
 
 pub use aterm::{ParseError, RawDerivation, Strictness};
 pub use check::check_derivation;
@@ -19,5 +22,6 @@ pub use derivation::{
 pub use error::{Error, FieldError, Result};
 pub use hash_modulo::{HashKind, HashMemo, InputHash, MaskedHash, Visited, visit_graph};
 pub use nix_base::OutputName;
+pub use options::DerivationOptions;
 pub use outputs::Placeholder;
 pub use resolve::Rewrites;

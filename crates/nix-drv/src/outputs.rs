@@ -144,21 +144,13 @@ impl Derivation {
     /// do, and puts the paths into the environment. Other derivations stay as
     /// they are.
     ///
+    /// The variables should be there already, if only empty: with a new variable
+    /// another path would follow.
+    ///
     /// # Errors
     /// Fails where [`Derivation::masked_hash`] does, or if a name gets too long.
     pub fn fill_in_outputs(&mut self, store_dir: &StoreDir, memo: &HashMemo) -> Result<()> {
         let masked = self.masked_hash(store_dir, memo)?;
-        if masked.kind == HashKind::Deferred || self.derivation_type()?.has_known_output_paths() {
-            return Ok(());
-        }
-        // A variable counts when masked, even though it is empty then, so all of
-        // them have to be there for the hash of the filled-in derivation.
-        let blanks = self.basic.blank_missing_variables();
-        let masked = if blanks {
-            self.masked_hash(store_dir, memo)?
-        } else {
-            masked
-        };
         self.basic.set_deferred(store_dir, &masked)
     }
 }
@@ -169,26 +161,14 @@ impl BasicDerivation {
     /// # Errors
     /// As there.
     pub fn fill_in_outputs(&mut self, store_dir: &StoreDir) -> Result<()> {
-        if self.derivation_type()?.has_known_output_paths() {
-            return Ok(());
-        }
-        self.blank_missing_variables();
         let masked = self.masked_hash(store_dir)?;
         self.set_deferred(store_dir, &masked)
     }
 
-    /// Says whether any variable of a deferred output was missing.
-    fn blank_missing_variables(&mut self) -> bool {
-        let before = self.env.len();
-        for (name, output) in &self.outputs {
-            if *output == DerivationOutput::Deferred {
-                self.env.entry(name.as_str().into()).or_default();
-            }
-        }
-        self.env.len() > before
-    }
-
     fn set_deferred(&mut self, store_dir: &StoreDir, masked: &MaskedHash) -> Result<()> {
+        if masked.kind == HashKind::Deferred {
+            return Ok(());
+        }
         for (name, output) in &mut self.outputs {
             if matches!(output, DerivationOutput::Deferred) {
                 let path = output_path(store_dir, &self.name, name, masked)?;

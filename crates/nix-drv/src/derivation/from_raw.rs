@@ -182,6 +182,17 @@ pub(crate) enum Field {
     Hash,
 }
 
+impl Field {
+    /// What the field is called in errors about the wire.
+    pub(crate) fn wire_name(self) -> &'static str {
+        match self {
+            Self::Path => "output path",
+            Self::HashAlgo => "output hash algorithm",
+            Self::Hash => "output hash",
+        }
+    }
+}
+
 /// An output from the three strings that files and the wire have for it.
 pub(crate) fn parse_output(
     store_dir: &StoreDir,
