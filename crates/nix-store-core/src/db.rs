@@ -68,3 +68,6 @@ impl std::fmt::Debug for Db {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

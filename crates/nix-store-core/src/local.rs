@@ -2,6 +2,7 @@
 
 mod add;
 mod content_check;
+mod export;
 mod git_hash;
 mod import;
 mod open;

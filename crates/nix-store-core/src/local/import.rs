@@ -17,7 +17,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::io::BufRead;
 
-use nix_base::{NarHash, OutputName, StorePath, StorePathSet, ValidPathInfo};
+use nix_base::{NarHash, OutputName, StoreDir, StorePath, StorePathSet, ValidPathInfo};
 use nix_drv::{Derivation, Strictness};
 
 use super::LocalStore;
@@ -93,6 +93,12 @@ impl<'s> ImportBatch<'s> {
             pending: RefCell::new(Vec::new()),
             bytes: Cell::new(0),
         }
+    }
+
+    /// The logical store directory of the store that is added to.
+    #[must_use]
+    pub fn store_dir(&self) -> &StoreDir {
+        self.store.store_dir()
     }
 
     /// How many objects wait for a commit.

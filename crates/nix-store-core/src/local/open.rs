@@ -238,3 +238,6 @@ fn is_forbidden(error: &Error) -> bool {
 
 /// Nix waits for an hour; a client gives up long before.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests;
