@@ -1,0 +1,224 @@
+//! Pipes to a server, and the process behind them.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::address::{AddressError, SshAddress, StoreAddress};
+use super::remote_log::{LogSink, RemoteLog};
+use super::ssh::ssh_command;
+use super::{ClientError, RemoteEnd, Result};
+
+/// How to reach a server.
+pub struct TransportOptions {
+    /// The program to connect with.
+    pub ssh_program: OsString,
+    /// Options for it, such as those in `NIX_SSHOPTS`.
+    pub ssh_options: Vec<String>,
+    /// Compress the connection, as the parameter `compress` does.
+    pub compress: bool,
+    /// Takes the lines of the remote's stderr, made printable, with `[host] ` in front.
+    pub log: Box<dyn FnMut(&str) + Send>,
+}
+
+impl Default for TransportOptions {
+    /// The system's `ssh` without options; the remote's stderr is only used in errors.
+    fn default() -> Self {
+        Self {
+            ssh_program: "ssh".into(),
+            ssh_options: Vec::new(),
+            compress: false,
+            log: Box::new(|_| {}),
+        }
+    }
+}
+
+impl fmt::Debug for TransportOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TransportOptions")
+            .field("ssh_program", &self.ssh_program)
+            .field("ssh_options", &self.ssh_options)
+            .field("compress", &self.compress)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A pair of streams to a server and, mostly, the process that carries them.
+#[derive(Debug)]
+pub struct Transport {
+    pub(crate) to_server: File,
+    pub(crate) from_server: File,
+    pub(crate) remote: Remote,
+}
+
+impl Transport {
+    /// Starts what leads to the server at `address`. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// The address is not that of a server, or its program can't be started.
+    pub fn open(address: &StoreAddress, options: TransportOptions) -> Result<Self> {
+        match address {
+            StoreAddress::Ssh(ssh) => Self::open_ssh(ssh, options),
+            StoreAddress::Exec(command) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", command]);
+                Self::spawn(shell, address.to_string(), options.log)
+            }
+            other => Err(AddressError::Unknown(other.to_string()).into()),
+        }
+    }
+
+    fn open_ssh(address: &SshAddress, options: TransportOptions) -> Result<Self> {
+        let command = ssh_command(
+            address,
+            &options.ssh_program,
+            &options.ssh_options,
+            options.compress,
+        )?;
+        Self::spawn(command, address.to_string(), options.log)
+    }
+
+    /// Starts `command`, which speaks the protocol on its stdin and stdout.
+    ///
+    /// # Errors
+    /// The program can't be started.
+    pub fn spawn(mut command: Command, name: String, mut log: LogSink) -> Result<Self> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let failed = |source| ClientError::Spawn { program, source };
+        let spawned = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut child = match spawned {
+            Ok(child) => child,
+            Err(error) => return Err(failed(error)),
+        };
+        let stdin = child.stdin.take().expect("stdin was asked to be a pipe");
+        let stdout = child.stdout.take().expect("stdout was asked to be a pipe");
+        let stderr = child.stderr.take().expect("stderr was asked to be a pipe");
+        let prefix = name.rsplit('/').next().unwrap_or_default().to_owned();
+        let sink = Box::new(move |line: &str| log(&format!("[{prefix}] {line}")));
+        let remote_log = RemoteLog::drain(stderr, sink).map_err(failed)?;
+        let to_server = OwnedFd::from(stdin);
+        let from_server = OwnedFd::from(stdout);
+        widen(&to_server);
+        widen(&from_server);
+        Ok(Self {
+            to_server: to_server.into(),
+            from_server: from_server.into(),
+            remote: Remote {
+                name,
+                log: remote_log,
+                child: Some(Mutex::new(child)),
+            },
+        })
+    }
+
+    /// A server behind descriptors that exist already, such as a socket's.
+    #[must_use]
+    pub fn from_descriptors(to_server: OwnedFd, from_server: OwnedFd, name: &str) -> Self {
+        Self {
+            to_server: to_server.into(),
+            from_server: from_server.into(),
+            remote: Remote {
+                name: name.into(),
+                log: RemoteLog::silent(),
+                child: None,
+            },
+        }
+    }
+}
+
+/// Fewer changes between us and the other process; the kernel may say no.
+fn widen(pipe: &OwnedFd) {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_SIZE);
+    #[cfg(not(target_os = "linux"))]
+    let _ = pipe;
+}
+
+/// The server's name, its process and its last words. Dropping it ends the process.
+#[derive(Debug)]
+pub(crate) struct Remote {
+    name: String,
+    log: RemoteLog,
+    child: Option<Mutex<Child>>,
+}
+
+impl Remote {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What there is to know after the server closed its end: waits a little for its reason.
+    pub(crate) fn end(&self) -> RemoteEnd {
+        let status = self.wait(PATIENCE);
+        RemoteEnd {
+            status,
+            last_words: self.log.last_words(AFTERTHOUGHT),
+        }
+    }
+
+    /// Asks the process to end, so that neither direction blocks any longer.
+    pub(crate) fn terminate(&self) {
+        if let Some(mut child) = self.child()
+            && matches!(child.try_wait(), Ok(None))
+        {
+            signal(&child);
+        }
+    }
+
+    /// The exit status, or `None` if there is no process or it takes longer than `limit`.
+    pub(crate) fn wait(&self, limit: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + limit;
+        let mut pause = Duration::from_micros(200);
+        loop {
+            // The lock is not held while sleeping: another thread may want to terminate.
+            if let Ok(Some(status)) = self.child()?.try_wait() {
+                return Some(status);
+            }
+            let left = deadline.checked_duration_since(Instant::now())?;
+            std::thread::sleep(pause.min(left));
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+    }
+
+    fn child(&self) -> Option<MutexGuard<'_, Child>> {
+        let child = self.child.as_ref()?;
+        Some(child.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        self.terminate();
+        if self.wait(PATIENCE).is_none()
+            && let Some(mut child) = self.child()
+        {
+            // It may be gone in this very moment.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A request to end rather than a kill, so that `ssh` and wrappers can pass it on.
+fn signal(child: &Child) {
+    let pid = i32::try_from(child.id()).ok();
+    if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
+        // Not waited for yet, so the id is still the child's.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+}
+
+#[cfg(target_os = "linux")]
+const PIPE_SIZE: usize = 1024 * 1024;
+/// How long a server that has closed its end may take to exit.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long its stderr may stay open after that: a process behind it may hold it for ever.
+const AFTERTHOUGHT: Duration = Duration::from_millis(500);
