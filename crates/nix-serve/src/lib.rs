@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
+pub mod cli;
+pub mod client;
 pub mod proto;
 pub mod server;
 pub mod text;

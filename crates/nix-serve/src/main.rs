@@ -1,3 +1,8 @@
-//! The `nix-serve` program.
+//! One program, called by name: `nix-serve`, and through symlinks `nix-store` and
+//! `nix-copy-closure`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    nix_serve::cli::main()
+}

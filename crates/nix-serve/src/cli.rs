@@ -1,0 +1,79 @@
+//! The command line: argv → [`LowArgs`] → [`Context`] → [`run`](run::run) → exit status.
+//!
+//! One program with three faces, told apart by the name it is called by. This layer alone
+//! reads the environment and the configuration, installs the log and the signal handlers,
+//! and prints.
+
+mod address;
+mod clap_face;
+mod commands;
+mod config;
+mod context;
+mod copy_closure_face;
+mod env;
+mod log_format;
+mod logging;
+mod low_args;
+mod options;
+mod output;
+mod path_arg;
+mod progress;
+mod remote;
+mod report;
+mod run;
+mod setting_names;
+mod settings;
+mod signals;
+mod store_face;
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::process::ExitCode;
+
+use context::Context;
+use env::Environment;
+use low_args::{Command, GlobalArgs, LowArgs};
+use report::Colour;
+
+/// The whole program: runs what the command line of this process says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    let environment = Environment::of_process();
+    let colour = Colour::of_stderr(&environment);
+    let low_args = match parse(&argv) {
+        Ok(low_args) => low_args,
+        Err(Refusal::Clap(error)) => return report::finish_clap(&error, colour),
+        Err(Refusal::Usage(error)) => return report::finish_usage(&error, colour),
+    };
+    logging::install(&low_args.global, colour);
+    for warning in &low_args.global.warnings {
+        tracing::warn!("{warning}");
+    }
+    let context = Context::new(low_args.global, environment);
+    report::finish(run::run(low_args.command, &context), colour)
+}
+
+/// A command line that isn't understood, or a request for help.
+enum Refusal {
+    Clap(clap::Error),
+    Usage(options::UsageError),
+}
+
+/// Chooses the face by the name of the program.
+fn parse(argv: &[OsString]) -> Result<LowArgs, Refusal> {
+    let words = argv.get(1..).unwrap_or_default();
+    let name = argv.first().map(Path::new).and_then(Path::file_name);
+    // A connection starts with this word; it skips what other commands need.
+    let is_connection = words.iter().any(|word| word == "--serve");
+    match name.and_then(OsStr::to_str) {
+        Some("nix-copy-closure") => copy_closure_face::parse(words).map_err(Refusal::Usage),
+        Some("nix-store") => store_face::parse(words).map_err(Refusal::Usage),
+        _ if is_connection => store_face::parse(words).map_err(Refusal::Usage),
+        _ if words == [OsStr::new("--self-check")] => Ok(LowArgs {
+            global: GlobalArgs::default(),
+            command: Command::SelfCheck,
+        }),
+        _ => clap_face::parse(argv).map_err(Refusal::Clap),
+    }
+}

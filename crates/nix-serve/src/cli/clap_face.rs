@@ -1,0 +1,366 @@
+//! The face of `nix-serve` itself: its own commands, with help, completions and manual
+//! pages made from the same description.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+
+use super::log_format::LogFormat;
+use super::low_args::{
+    AddArgs, Command, Contents, CopyArgs, DEFAULT_VERBOSITY, Direction, GlobalArgs, LowArgs,
+    PathInfoArgs, Role,
+};
+
+/// Parses the whole command line.
+pub(crate) fn parse(argv: &[OsString]) -> Result<LowArgs, clap::Error> {
+    let face = NixServe::try_parse_from(argv)?;
+    Ok(LowArgs {
+        global: face.global.into(),
+        command: face.command.into(),
+    })
+}
+
+/// The description of the program, for completions and manual pages.
+pub(crate) fn description() -> clap::Command {
+    NixServe::command()
+}
+
+/// A Nix-compatible store that speaks the serve protocol, and a client for it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "nix-serve",
+    version,
+    disable_help_subcommand = true,
+    after_help = "Called as 'nix-store' or 'nix-copy-closure' (symlinks), the program has the options of those.\n\
+        'nix-serve --serve --write' is 'nix-serve serve --write'."
+)]
+struct NixServe {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Own,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+struct Global {
+    /// The store: auto, local, a directory, or local?root=DIR.
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    store: Option<String>,
+    /// Set a setting of nix.conf.
+    #[arg(long, global = true, num_args = 2, value_names = ["NAME", "VALUE"])]
+    option: Vec<String>,
+    /// What survives a power cut: none, ordered or full.
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = ["none", "ordered", "full"])]
+    durability: Option<String>,
+    /// Say more; repeat for even more.
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Say only what is wrong.
+    #[arg(long, global = true)]
+    quiet: bool,
+    /// How messages are written.
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
+    log_format: LogFormat,
+}
+
+impl From<Global> for GlobalArgs {
+    fn from(global: Global) -> Self {
+        let mut settings: Vec<(String, String)> = Vec::new();
+        let mut words = global.option.into_iter();
+        while let (Some(name), Some(value)) = (words.next(), words.next()) {
+            settings.push((name, value));
+        }
+        settings.extend(global.durability.map(|level| ("durability".into(), level)));
+        let base = if global.quiet {
+            QUIET
+        } else {
+            DEFAULT_VERBOSITY
+        };
+        Self {
+            store: global.store,
+            settings,
+            verbosity: base.saturating_add(global.verbose),
+            log_format: global.log_format,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Own {
+    /// Speak the serve protocol on stdin and stdout
+    #[command(after_help = SERVE_EXAMPLES)]
+    Serve {
+        /// Let the client change the store.
+        #[arg(long)]
+        write: bool,
+    },
+    /// Copy paths and what they refer to, to or from another store
+    #[command(after_help = COPY_EXAMPLES)]
+    Copy(CopyOptions),
+    /// Add files and directories to the store, and print their store paths
+    #[command(after_help = ADD_EXAMPLES)]
+    Add {
+        /// The name of the store path, instead of the file's.
+        #[arg(long)]
+        name: Option<String>,
+        /// What to add.
+        #[arg(required = true, value_name = "FILE", value_hint = ValueHint::AnyPath)]
+        files: Vec<PathBuf>,
+    },
+    /// Write the archive of a file or directory to stdout
+    #[command(after_help = DUMP_EXAMPLES)]
+    Dump {
+        /// A file, directory or symlink, in a store or not.
+        #[arg(value_hint = ValueHint::AnyPath)]
+        path: PathBuf,
+    },
+    /// Unpack the archive on stdin
+    #[command(after_help = RESTORE_EXAMPLES)]
+    Restore {
+        /// What to make; it must not be there yet.
+        #[arg(value_hint = ValueHint::AnyPath)]
+        path: PathBuf,
+    },
+    /// Print what a store knows of paths
+    #[command(after_help = PATH_INFO_EXAMPLES)]
+    PathInfo(PathInfoOptions),
+    /// Make a store
+    #[command(after_help = INIT_EXAMPLES)]
+    Init,
+    /// Compare the database with what is on disk
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify {
+        /// Read and hash every file.
+        #[arg(long)]
+        check_contents: bool,
+    },
+    /// Register paths that are on disk; their registrations are on stdin
+    #[command(after_help = LOAD_DB_EXAMPLES)]
+    LoadDb,
+    /// Print registrations, of all paths if none is named
+    #[command(after_help = DUMP_DB_EXAMPLES)]
+    DumpDb {
+        /// Store paths, or symlinks to them.
+        #[arg(value_hint = ValueHint::AnyPath)]
+        paths: Vec<PathBuf>,
+    },
+    /// Print a completion script
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions {
+        /// For which shell.
+        shell: Shell,
+    },
+    /// Print the manual page, or write the pages of all commands into a directory
+    #[command(after_help = MAN_EXAMPLES)]
+    Man {
+        /// An existing directory.
+        #[arg(value_hint = ValueHint::DirPath)]
+        dir: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct CopyOptions {
+    #[command(flatten)]
+    address: Addresses,
+    /// Say what would be copied, and copy nothing.
+    #[arg(long, short = 'n')]
+    dry_run: bool,
+    /// Copy the outputs of derivations too.
+    #[arg(long)]
+    include_outputs: bool,
+    /// The destination may fetch from its substituters.
+    #[arg(long, short = 's')]
+    substitute_on_destination: bool,
+    /// Copy only the given paths; what they refer to must be there.
+    #[arg(long)]
+    no_recursive: bool,
+    /// Print a summary as JSON on stdout.
+    #[arg(long)]
+    json: bool,
+    /// Store paths, or symlinks to them.
+    #[arg(required = true, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Addresses {
+    /// Copy to this store: ssh://[USER@]HOST, exec:COMMAND.
+    #[arg(long, value_name = "ADDRESS")]
+    to: Option<String>,
+    /// Copy from this store.
+    #[arg(long, value_name = "ADDRESS")]
+    from: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct PathInfoOptions {
+    /// All that the paths refer to as well.
+    #[arg(long, short)]
+    recursive: bool,
+    /// Print the size of each archive, in bytes.
+    #[arg(long, short)]
+    size: bool,
+    /// Print the size of each closure, in bytes.
+    #[arg(long, short = 'S')]
+    closure_size: bool,
+    /// Print everything, as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Store paths, or symlinks to them.
+    #[arg(required = true, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    paths: Vec<PathBuf>,
+}
+
+impl From<Own> for Command {
+    fn from(own: Own) -> Self {
+        match own {
+            Own::Serve { write: true } => Self::Serve(Role::Write),
+            Own::Serve { write: false } => Self::Serve(Role::Read),
+            Own::Copy(options) => Self::Copy(options.into()),
+            Own::Add { name, files } => Self::Add(AddArgs { files, name }),
+            Own::Dump { path } => Self::Dump(path),
+            Own::Restore { path } => Self::Restore(path),
+            Own::PathInfo(options) => Self::PathInfo(PathInfoArgs {
+                paths: options.paths,
+                recursive: options.recursive,
+                size: options.size,
+                closure_size: options.closure_size,
+                json: options.json,
+            }),
+            Own::Init => Self::Init,
+            Own::Verify { check_contents } => Self::Verify(match check_contents {
+                true => Contents::Check,
+                false => Contents::Trust,
+            }),
+            Own::LoadDb => Self::LoadDb,
+            Own::DumpDb { paths } => Self::DumpDb(paths),
+            Own::Completions { shell } => Self::Completions(shell),
+            Own::Man { dir } => Self::Man(dir),
+        }
+    }
+}
+
+impl From<CopyOptions> for CopyArgs {
+    fn from(options: CopyOptions) -> Self {
+        let (direction, address) = match (options.address.to, options.address.from) {
+            (Some(address), _) => (Direction::To, address),
+            (None, address) => (Direction::From, address.unwrap_or_default()),
+        };
+        Self {
+            direction,
+            address,
+            paths: options.paths,
+            dry_run: options.dry_run,
+            include_outputs: options.include_outputs,
+            substitute: options.substitute_on_destination,
+            recursive: !options.no_recursive,
+            json: options.json,
+            compress: false,
+        }
+    }
+}
+
+/// Nix's level at which only warnings and errors are said.
+const QUIET: u8 = 1;
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  nix-serve serve                    a client may look, and copy from here
+  nix-serve serve --write            a client may also copy to here
+  command=\"nix-serve serve --write\",restrict ssh-ed25519 AAAA…
+                                     in ~/.ssh/authorized_keys: this key does nothing else";
+const COPY_EXAMPLES: &str = "\
+Examples:
+  nix-serve copy --to ssh://alice@server ./result
+  nix-serve copy --from ssh://server?compress=true /nix/store/…-hello-2.12
+  nix-serve copy --to 'ssh://server?remote-program=nix-serve' --dry-run ./result
+  nix-serve copy --to 'exec:nix-store --serve --write --store local?root=/mnt' ./result";
+const ADD_EXAMPLES: &str = "\
+Examples:
+  nix-serve add ./src
+  nix-serve add --name hello-src ./src";
+const DUMP_EXAMPLES: &str = "\
+Examples:
+  nix-serve dump ./dir > dir.nar
+  nix-serve dump ./dir | nix-serve restore ./copy";
+const RESTORE_EXAMPLES: &str = "\
+Examples:
+  nix-serve restore ./copy < dir.nar";
+const PATH_INFO_EXAMPLES: &str = "\
+Examples:
+  nix-serve path-info -rsS ./result
+  nix-serve path-info --json --store ssh://server /nix/store/…-hello-2.12";
+const INIT_EXAMPLES: &str = "\
+Examples:
+  nix-serve init --store local?root=/tmp/store";
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  nix-serve verify --check-contents --store local?root=/tmp/store
+
+The exit status is 1 if something is wrong.";
+const LOAD_DB_EXAMPLES: &str = "\
+Examples:
+  nix-store --dump-db | nix-serve load-db --store local?root=/mnt";
+const DUMP_DB_EXAMPLES: &str = "\
+Examples:
+  nix-serve dump-db > registrations
+  nix-serve dump-db $(nix-store -qR ./result)";
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  nix-serve completions bash > ~/.local/share/bash-completion/completions/nix-serve";
+const MAN_EXAMPLES: &str = "\
+Examples:
+  nix-serve man | man -l -
+  nix-serve man ~/.local/share/man/man1";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_description_is_consistent() {
+        description().debug_assert();
+    }
+
+    #[test]
+    fn global_options_go_anywhere() {
+        let words = [
+            "nix-serve",
+            "--store",
+            "/s",
+            "init",
+            "-v",
+            "--option",
+            "cores",
+            "2",
+        ];
+        let args = parse(&words.map(OsString::from)).unwrap();
+        assert_eq!(args.command, Command::Init);
+        assert_eq!(args.global.store.as_deref(), Some("/s"));
+        assert_eq!(args.global.settings, [("cores".into(), "2".into())]);
+        assert_eq!(args.global.verbosity, DEFAULT_VERBOSITY + 1);
+    }
+
+    #[test]
+    fn copying_needs_exactly_one_direction() {
+        for words in [
+            &["nix-serve", "copy", "x"][..],
+            &["nix-serve", "copy", "--to", "a", "--from", "b", "x"],
+        ] {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            assert!(parse(&words).is_err());
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What a command finds around it: the environment, the configuration and the store.
+
+use nix_base::StoreDir;
+use nix_store_core::{Access, LocalStore, StoreConfig, StoreLayout};
+
+use super::address::{Address, LocalAddress};
+use super::env::Environment;
+use super::log_format::LogFormat;
+use super::low_args::GlobalArgs;
+use super::settings::Settings;
+
+/// The surroundings of a command. The configuration is read when a store is needed, so
+/// that a server can answer a greeting first and a dump needs none.
+#[derive(Debug)]
+pub(crate) struct Context {
+    global: GlobalArgs,
+    environment: Environment,
+}
+
+/// What a command is going to do to its store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Look, even if the store can only be read.
+    Read,
+    /// Change it; make it if there is none.
+    Write,
+}
+
+impl Context {
+    /// The surroundings of this process.
+    pub(crate) fn new(global: GlobalArgs, environment: Environment) -> Self {
+        Self {
+            global,
+            environment,
+        }
+    }
+
+    /// Options that every command has.
+    pub(crate) fn global(&self) -> &GlobalArgs {
+        &self.global
+    }
+
+    /// The environment.
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// How progress is shown.
+    pub(crate) fn log_format(&self) -> LogFormat {
+        self.global.log_format
+    }
+
+    /// The settings of nix.conf and all that overrides it.
+    pub(crate) fn settings(&self) -> anyhow::Result<Settings> {
+        Ok(Settings::load(&self.environment, &self.global.settings)?)
+    }
+
+    /// The store that was named; else that of the environment, or the system's.
+    pub(crate) fn address(&self, settings: &Settings) -> anyhow::Result<Address> {
+        let named = [
+            &self.global.store,
+            &self.environment.remote,
+            &settings.store,
+        ];
+        let text = named
+            .into_iter()
+            .flatten()
+            .next()
+            .map_or("", String::as_str);
+        Address::parse(text, &self.environment)
+    }
+
+    /// The logical store directory when the store itself is elsewhere.
+    pub(crate) fn store_dir(&self) -> anyhow::Result<StoreDir> {
+        match &self.environment.store_dir {
+            Some(text) => Ok(StoreDir::new(text)?),
+            None => Ok(StoreDir::default()),
+        }
+    }
+
+    /// The directories of the local store.
+    pub(crate) fn layout(&self, command: &str) -> anyhow::Result<StoreLayout> {
+        let settings = self.settings()?;
+        Ok(self.address(&settings)?.require_local(command)?.layout)
+    }
+
+    /// Opens the local store for `command`.
+    pub(crate) fn open_store(&self, command: &str, purpose: Purpose) -> anyhow::Result<LocalStore> {
+        let settings = self.settings()?;
+        let address = self.address(&settings)?.require_local(command)?;
+        Ok(LocalStore::open(store_config(address, settings, purpose))?)
+    }
+}
+
+/// How to open the store at `address`.
+fn store_config(address: LocalAddress, settings: Settings, purpose: Purpose) -> StoreConfig {
+    let mut config = StoreConfig::new(address.layout);
+    config.durability = address.durability.unwrap_or(settings.durability);
+    config.access = match purpose {
+        _ if address.read_only => Access::ReadOnly,
+        Purpose::Read => Access::Auto,
+        Purpose::Write => Access::ReadWrite,
+    };
+    config.create = purpose == Purpose::Write && !address.read_only;
+    config.busy_timeout = settings.busy_timeout.unwrap_or(config.busy_timeout);
+    config.allow_symlinked_store = settings.allow_symlinked_store;
+    config.journal = settings.journal;
+    config.build_users_group = settings.build_users_group;
+    config
+}

@@ -1,0 +1,210 @@
+//! What the command line says, before anything is looked up.
+//!
+//! Each face of the program ([`clap_face`](super::clap_face),
+//! [`store_face`](super::store_face), [`copy_closure_face`](super::copy_closure_face))
+//! turns its words into a [`LowArgs`]. That takes no I/O and no look at the environment.
+
+use std::path::PathBuf;
+
+use super::log_format::LogFormat;
+
+/// A parsed command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LowArgs {
+    /// Options that every command has.
+    pub(crate) global: GlobalArgs,
+    /// What to do.
+    pub(crate) command: Command,
+}
+
+/// Options that every command has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GlobalArgs {
+    /// `--store`: a store address.
+    pub(crate) store: Option<String>,
+    /// Settings in the order given, as name and value; these win over nix.conf.
+    pub(crate) settings: Vec<(String, String)>,
+    /// As Nix counts: 0 errors, 1 warnings, 3 information, 4 and more debugging.
+    pub(crate) verbosity: u8,
+    /// How messages are written.
+    pub(crate) log_format: LogFormat,
+    /// What is to be said once messages can be: options without effect.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Nix's level of information, where commands start.
+pub(crate) const DEFAULT_VERBOSITY: u8 = 3;
+
+impl Default for GlobalArgs {
+    fn default() -> Self {
+        Self {
+            store: None,
+            settings: Vec::new(),
+            verbosity: DEFAULT_VERBOSITY,
+            log_format: LogFormat::default(),
+            warnings: Vec::new(),
+        }
+    }
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Speak the serve protocol on stdin and stdout.
+    Serve(Role),
+    /// Copy a closure to or from another store.
+    Copy(CopyArgs),
+    /// Add files and directories.
+    Add(AddArgs),
+    /// Write the archive of a file or directory to stdout.
+    Dump(PathBuf),
+    /// Unpack the archive on stdin.
+    Restore(PathBuf),
+    /// Print what a store knows of paths.
+    PathInfo(PathInfoArgs),
+    /// Make a store.
+    Init,
+    /// Compare the database with what is on disk.
+    Verify(Contents),
+    /// Register paths whose registrations are on stdin.
+    LoadDb,
+    /// Print registrations; of all paths if none is named.
+    DumpDb(Vec<PathBuf>),
+    /// Answer a query of `nix-store -q`.
+    Query(QueryArgs),
+    /// Say which paths aren't valid.
+    CheckValidity(CheckValidityArgs),
+    /// Write paths as an export stream.
+    Export(Vec<PathBuf>),
+    /// Add the paths of an export stream.
+    Import,
+    /// Print a completion script.
+    Completions(clap_complete::Shell),
+    /// Write manual pages into a directory, or the main one to stdout.
+    Man(Option<PathBuf>),
+    /// Look up the user and a host name, to see that this build of the program can.
+    SelfCheck,
+    /// Print a text that is ready, such as a version.
+    Print(String),
+}
+
+/// What a client of the server may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Nothing changes the store.
+    Read,
+    /// `--write`: everything.
+    Write,
+}
+
+/// Whether contents are read and hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Contents {
+    /// Only what is there.
+    Trust,
+    /// Every file.
+    Check,
+}
+
+/// Arguments of copying.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CopyArgs {
+    /// Where to.
+    pub(crate) direction: Direction,
+    /// The store at the other end.
+    pub(crate) address: String,
+    /// Store paths, or symlinks to them.
+    pub(crate) paths: Vec<PathBuf>,
+    /// Say what would be copied, and copy nothing.
+    pub(crate) dry_run: bool,
+    /// Copy the outputs of derivations too.
+    pub(crate) include_outputs: bool,
+    /// The destination may fetch from its substituters.
+    pub(crate) substitute: bool,
+    /// Copy what the paths refer to.
+    pub(crate) recursive: bool,
+    /// Print a summary as JSON on stdout.
+    pub(crate) json: bool,
+    /// Let ssh compress.
+    pub(crate) compress: bool,
+}
+
+/// From which end a copy is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// To the other store.
+    To,
+    /// From the other store.
+    From,
+}
+
+/// Arguments of adding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AddArgs {
+    /// What to add.
+    pub(crate) files: Vec<PathBuf>,
+    /// The name of the store path, instead of the file's.
+    pub(crate) name: Option<String>,
+}
+
+/// Arguments of `path-info`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PathInfoArgs {
+    /// Which paths.
+    pub(crate) paths: Vec<PathBuf>,
+    /// All that they refer to as well.
+    pub(crate) recursive: bool,
+    /// Print the size of each archive.
+    pub(crate) size: bool,
+    /// Print the size of each closure.
+    pub(crate) closure_size: bool,
+    /// Print everything, as JSON.
+    pub(crate) json: bool,
+}
+
+/// Arguments of `nix-store --query`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct QueryArgs {
+    /// What is asked.
+    pub(crate) query: Query,
+    /// Outputs of derivations count as part of the closure.
+    pub(crate) include_outputs: bool,
+    /// Ask about the outputs of the given derivations.
+    pub(crate) use_output: bool,
+    /// About which paths.
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+/// A question of `nix-store --query`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Query {
+    /// Outputs of a derivation.
+    Outputs,
+    /// Everything that is referred to, directly or not.
+    Requisites,
+    /// What is referred to.
+    References,
+    /// What refers to the path.
+    Referrers,
+    /// What refers to the path, directly or not.
+    ReferrersClosure,
+    /// The derivation it was built from.
+    Deriver,
+    /// The derivations here that have it as output.
+    ValidDerivers,
+    /// The hash of its archive.
+    Hash,
+    /// The size of its archive.
+    Size,
+    /// The store path that a link leads to.
+    Resolve,
+}
+
+/// Arguments of `nix-store --check-validity`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CheckValidityArgs {
+    /// Which paths.
+    pub(crate) paths: Vec<PathBuf>,
+    /// Print the invalid ones instead of failing.
+    pub(crate) print_invalid: bool,
+}

@@ -1,0 +1,157 @@
+//! The words of a command line that isn't clap's: `nix-store` and `nix-copy-closure`.
+//!
+//! Nix's own rules: options and arguments in any order, a value is the next word and never
+//! behind `=`, short options may be clustered, every setting is an option too.
+
+use std::ffi::OsString;
+
+use lexopt::Arg;
+
+use super::log_format::LogFormat;
+use super::low_args::GlobalArgs;
+use super::setting_names::{SettingKind, setting_kind};
+
+/// A command line that can't be understood.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{problem}\nTry '{program} --help' for more information.")]
+pub(crate) struct UsageError {
+    /// What is wrong.
+    pub(crate) problem: String,
+    /// The name of the program that was called.
+    pub(crate) program: &'static str,
+}
+
+/// The words behind the program's name.
+pub(crate) struct Words {
+    parser: lexopt::Parser,
+    program: &'static str,
+    /// The option whose value may follow, as typed.
+    current: String,
+}
+
+/// One word, understood as far as possible.
+pub(crate) enum Word {
+    /// An option with its dashes, not one of those that every command has.
+    Option(String),
+    /// Anything else.
+    Argument(OsString),
+}
+
+impl Words {
+    /// The words of a program's command line.
+    pub(crate) fn new(program: &'static str, words: &[OsString]) -> Self {
+        Self {
+            parser: lexopt::Parser::from_args(words.iter().cloned()),
+            program,
+            current: String::new(),
+        }
+    }
+
+    /// The next word that isn't an option of every command; those are put into `global`.
+    pub(crate) fn next(&mut self, global: &mut GlobalArgs) -> Result<Option<Word>, UsageError> {
+        loop {
+            self.refuse_attached_value()?;
+            let word = match self.parser.next() {
+                Err(error) => return Err(self.usage(error.to_string())),
+                Ok(None) => return Ok(None),
+                Ok(Some(Arg::Value(word))) => return Ok(Some(Word::Argument(word))),
+                Ok(Some(Arg::Short(letter))) => format!("-{letter}"),
+                Ok(Some(Arg::Long(name))) => format!("--{name}"),
+            };
+            self.current.clone_from(&word);
+            if !self.common(&word, global)? {
+                return Ok(Some(Word::Option(word)));
+            }
+        }
+    }
+
+    /// The value of the option that came last.
+    pub(crate) fn value(&mut self) -> Result<String, UsageError> {
+        let missing = format!("flag '{}' requires an argument", self.current);
+        self.refuse_attached_value()?;
+        let value = self.parser.value().map_err(|_| self.usage(missing))?;
+        value.into_string().map_err(|value| {
+            self.usage(format!(
+                "the value '{}' of flag '{}' is not UTF-8",
+                value.display(),
+                self.current
+            ))
+        })
+    }
+
+    // Nix compat: `--name=value` is the name of an unknown option.
+    fn refuse_attached_value(&mut self) -> Result<(), UsageError> {
+        if self.current.starts_with("--") && self.parser.optional_value().is_some() {
+            return Err(self.unknown());
+        }
+        Ok(())
+    }
+
+    /// The error for an option that nobody knows.
+    pub(crate) fn unknown(&self) -> UsageError {
+        self.usage(format!("unknown flag '{}'", self.current))
+    }
+
+    /// An error of the command line.
+    pub(crate) fn usage(&self, problem: impl Into<String>) -> UsageError {
+        UsageError {
+            problem: problem.into(),
+            program: self.program,
+        }
+    }
+
+    /// Takes an option that every command has; false if it is another one.
+    fn common(&mut self, word: &str, global: &mut GlobalArgs) -> Result<bool, UsageError> {
+        match word {
+            "-v" | "--verbose" => global.verbosity = global.verbosity.saturating_add(1),
+            "--quiet" => global.verbosity = global.verbosity.saturating_sub(1),
+            "--debug" => global.verbosity = DEBUG,
+            "--log-format" => {
+                let format = self.value()?;
+                global.log_format = LogFormat::parse(&format)
+                    .ok_or_else(|| self.usage(format!("unknown log format '{format}'")))?;
+            }
+            "--option" => {
+                let name = self.value()?;
+                global.settings.push((name, self.value()?));
+            }
+            "--store" => global.store = Some(self.value()?),
+            "-j" => global.settings.push(("max-jobs".into(), self.value()?)),
+            "-k" => global.settings.push(("keep-going".into(), "true".into())),
+            "-K" => global.settings.push(("keep-failed".into(), "true".into())),
+            "-I" => drop(self.value()?),
+            "-Q" | "--no-build-output" | "--readonly-mode" | "--no-gc-warning" => {}
+            _ => return self.setting(word, global),
+        }
+        Ok(true)
+    }
+
+    /// Takes `--NAME VALUE`, `--NAME`, `--no-NAME` or `--extra-NAME VALUE` of a setting.
+    fn setting(&mut self, word: &str, global: &mut GlobalArgs) -> Result<bool, UsageError> {
+        let Some(name) = word.strip_prefix("--") else {
+            return Ok(false);
+        };
+        let kind = |name: &str| setting_kind(name);
+        let (name, value) = if let Some(kind) = kind(name) {
+            let value = match kind {
+                SettingKind::Boolean => "true".to_owned(),
+                SettingKind::List | SettingKind::Value => self.value()?,
+            };
+            (name, value)
+        } else if let Some(off) = name.strip_prefix("no-")
+            && kind(off) == Some(SettingKind::Boolean)
+        {
+            (off, "false".to_owned())
+        } else if let Some(list) = name.strip_prefix("extra-")
+            && kind(list) == Some(SettingKind::List)
+        {
+            (name, self.value()?)
+        } else {
+            return Ok(false);
+        };
+        global.settings.push((name.to_owned(), value));
+        Ok(true)
+    }
+}
+
+const DEBUG: u8 = 6;

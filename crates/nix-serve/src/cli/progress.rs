@@ -1,0 +1,130 @@
+//! How far a copy is: a bar on a terminal, lines elsewhere.
+
+use std::io::{self, IsTerminal};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use nix_base::{StoreDir, StorePath};
+
+use super::context::Context;
+use super::log_format::LogFormat;
+use crate::client::CopyProgress;
+
+/// Tells the user of a copy.
+#[derive(Debug)]
+pub(crate) struct Report {
+    store_dir: StoreDir,
+    /// Behind the path: ` to 'ADDRESS'`.
+    where_to: String,
+    bar: Option<ProgressBar>,
+}
+
+impl Report {
+    /// A report of copies `where_to`, such as `to 'ssh://host'`.
+    pub(crate) fn new(context: &Context, store_dir: &StoreDir, where_to: String) -> Self {
+        Self {
+            store_dir: store_dir.clone(),
+            where_to,
+            bar: wants_bar(context).then(start_bar),
+        }
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl CopyProgress for Report {
+    fn started(&self, paths: u64, bytes: u64) {
+        match &self.bar {
+            Some(bar) => {
+                bar.set_length(bytes);
+                bar.set_prefix(format!("0/{paths}"));
+            }
+            // Nix compat: its words.
+            None if paths > 0 => tracing::info!("copying {paths} paths..."),
+            None => {}
+        }
+    }
+
+    fn path_started(&self, path: &StorePath, _: u64) {
+        match &self.bar {
+            Some(bar) => bar.set_message(path.name().to_string()),
+            None => tracing::info!(
+                "copying path '{}' {}...",
+                self.store_dir.display(path),
+                self.where_to
+            ),
+        }
+    }
+
+    fn bytes(&self, count: u64) {
+        if let Some(bar) = &self.bar {
+            bar.inc(count);
+        }
+    }
+
+    fn path_done(&self, _: &StorePath) {
+        let Some(bar) = &self.bar else { return };
+        let prefix = bar.prefix();
+        if let Some((done, all)) = prefix.split_once('/')
+            && let Ok(done) = done.parse::<u64>()
+        {
+            bar.set_prefix(format!("{}/{all}", done + 1));
+        }
+    }
+}
+
+/// Does `print` with the bar out of the way.
+pub(crate) fn aside<T>(print: impl FnOnce() -> T) -> T {
+    match BAR.get() {
+        Some(bar) => bar.suspend(print),
+        None => print(),
+    }
+}
+
+fn wants_bar(context: &Context) -> bool {
+    let is_quiet = context.global().verbosity < super::low_args::DEFAULT_VERBOSITY;
+    match context.log_format() {
+        LogFormat::Bar => !is_quiet,
+        LogFormat::Auto => {
+            !is_quiet && !context.environment().plain_terminal && io::stderr().is_terminal()
+        }
+        LogFormat::Raw | LogFormat::InternalJson => false,
+    }
+}
+
+fn start_bar() -> ProgressBar {
+    let bar = BAR.get_or_init(|| {
+        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+        bar.set_style(style());
+        bar
+    });
+    bar.enable_steady_tick(TICK);
+    bar.clone()
+}
+
+fn style() -> ProgressStyle {
+    ProgressStyle::with_template(TEMPLATE)
+        .expect("the template is a constant that a test looks at")
+        .progress_chars("=> ")
+}
+
+/// There is one terminal, so one bar.
+static BAR: OnceLock<ProgressBar> = OnceLock::new();
+const TEMPLATE: &str = "[{prefix} paths] [{bar:30}] {binary_bytes}/{binary_total_bytes} \
+    {binary_bytes_per_sec}, {eta} left  {wide_msg}";
+const TICK: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_template_is_well_formed() {
+        let _ = super::style();
+    }
+}

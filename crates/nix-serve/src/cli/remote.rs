@@ -1,0 +1,45 @@
+//! Connections to other stores.
+
+use anyhow::Context as _;
+use nix_base::StoreDir;
+
+use super::context::Context;
+use crate::client::ssh::parse_ssh_options;
+use crate::client::{ClientConnection, StoreAddress, Transport, TransportOptions};
+
+/// Whether ssh compresses although the address doesn't say so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compress {
+    /// Only if the address says so.
+    AsAddressed,
+    /// In any case.
+    Yes,
+}
+
+/// Starts what leads to the store at `address`; its stderr becomes part of our log.
+pub(crate) fn connect(
+    address: &StoreAddress,
+    dir: &StoreDir,
+    compress: Compress,
+    context: &Context,
+) -> anyhow::Result<ClientConnection> {
+    let mut options = TransportOptions {
+        compress: compress == Compress::Yes,
+        log: Box::new(|line| tracing::info!("{line}")),
+        ..TransportOptions::default()
+    };
+    if let Some(text) = &context.environment().ssh_options {
+        options.ssh_options =
+            parse_ssh_options(text).context("cannot use the variable 'NIX_SSHOPTS'")?;
+    }
+    if let StoreAddress::Ssh(ssh) = address {
+        for name in ssh.unknown_parameters() {
+            // Nix compat: a warning only.
+            tracing::warn!("unknown parameter '{name}' of store '{address}'");
+        }
+    }
+    Ok(ClientConnection::new(
+        Transport::open(address, options)?,
+        dir.clone(),
+    ))
+}

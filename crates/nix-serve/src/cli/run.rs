@@ -1,0 +1,31 @@
+//! From a command to its exit status.
+
+use std::process::ExitCode;
+
+use super::commands;
+use super::context::Context;
+use super::low_args::Command;
+
+/// Does what the command line says.
+pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(role) => commands::serve::run(role, context),
+        Command::Copy(args) => commands::copy::run(&args, context),
+        Command::Add(args) => commands::add::run(&args, context),
+        Command::Dump(path) => commands::dump::run(&path),
+        Command::Restore(path) => commands::restore::run(&path),
+        Command::PathInfo(args) => commands::path_info::run(&args, context),
+        Command::Init => commands::init::run(context),
+        Command::Verify(contents) => commands::verify::run(contents, context),
+        Command::LoadDb => commands::load_db::run(context),
+        Command::DumpDb(paths) => commands::dump_db::run(&paths, context),
+        Command::Query(args) => commands::query::run(&args, context),
+        Command::CheckValidity(args) => commands::check_validity::run(&args, context),
+        Command::Export(paths) => commands::export::run(&paths, context),
+        Command::Import => commands::import::run(context),
+        Command::Completions(shell) => commands::completions::run(shell),
+        Command::Man(dir) => commands::man::run(dir.as_deref()),
+        Command::SelfCheck => commands::self_check::run(),
+        Command::Print(text) => commands::print::run(&text),
+    }
+}

@@ -1,0 +1,128 @@
+//! SIGINT, SIGTERM and SIGHUP end a command in order: its locks, temporary roots and
+//! staging directories are removed by their destructors.
+//!
+//! A signal sets a flag and makes a pipe readable, and both stay so. Whoever waits for
+//! input waits for that pipe as well; whoever works asks [`SignalWatch::check`] now and
+//! then. A thread sees to it that the process ends even if neither happens within the
+//! grace period.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// A signal asked this process to end.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+// Nix compat: its words.
+#[error("interrupted by the user")]
+pub(crate) struct Interrupted;
+
+impl From<Interrupted> for io::Error {
+    fn from(interrupted: Interrupted) -> Self {
+        // Not the kind `Interrupted`: readers would try again.
+        Self::other(interrupted)
+    }
+}
+
+/// Knows whether a signal came. Clones share what they know.
+#[derive(Debug, Clone)]
+pub(crate) struct SignalWatch {
+    raised: Arc<AtomicBool>,
+    wake: Arc<OwnedFd>,
+}
+
+impl SignalWatch {
+    /// Takes over the signals, which set `raised` from now on. The process is killed by
+    /// the signal that came if it has not ended [`GRACE`] later.
+    pub(crate) fn install(raised: Arc<AtomicBool>) -> io::Result<Self> {
+        let (wake, ring) = io::pipe()?;
+        let ring = OwnedFd::from(ring);
+        for signal in SIGNALS {
+            signal_hook::flag::register(signal, Arc::clone(&raised))?;
+        }
+        let mut signals = Signals::new(SIGNALS)?;
+        std::thread::Builder::new()
+            .name("signals".into())
+            .stack_size(STACK)
+            .spawn(move || {
+                let Some(first) = signals.forever().next() else {
+                    return;
+                };
+                // Closing the only writing end makes the pipe readable for good.
+                drop(ring);
+                std::thread::sleep(GRACE);
+                // It can only fail for signals that can't be handled.
+                let _ = signal_hook::low_level::emulate_default_handler(first);
+            })?;
+        Ok(Self {
+            raised,
+            wake: Arc::new(wake.into()),
+        })
+    }
+
+    /// Fails once a signal came.
+    pub(crate) fn check(&self) -> Result<(), Interrupted> {
+        match self.raised.load(Ordering::Relaxed) {
+            false => Ok(()),
+            true => Err(Interrupted),
+        }
+    }
+
+    /// Returns when `fd` has something to read or its other end is closed.
+    ///
+    /// # Errors
+    /// A signal came first.
+    fn wait_readable(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        loop {
+            let mut fds = [
+                PollFd::new(&*self.wake, PollFlags::IN),
+                PollFd::from_borrowed_fd(fd, PollFlags::IN),
+            ];
+            match poll(&mut fds, None) {
+                Ok(_) => {}
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            }
+            if !fds[0].revents().is_empty() {
+                return Err(Interrupted.into());
+            }
+            // HUP, ERR and NVAL count too: reading tells what is wrong.
+            if !fds[1].revents().is_empty() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Stdin that stops when a signal comes.
+#[derive(Debug)]
+pub(crate) struct Input {
+    file: File,
+    watch: SignalWatch,
+}
+
+impl Input {
+    /// Takes stdin.
+    pub(crate) fn of_process(watch: SignalWatch) -> io::Result<Self> {
+        let file = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+        Ok(Self { file, watch })
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, data: &mut [u8]) -> io::Result<usize> {
+        self.watch.wait_readable(self.file.as_fd())?;
+        self.file.read(data)
+    }
+}
+
+const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
+/// A server is to be gone five seconds after a signal.
+const GRACE: Duration = Duration::from_secs(4);
+const STACK: usize = 64 << 10;
