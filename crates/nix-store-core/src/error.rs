@@ -113,6 +113,16 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// The schema file is there, but not the database.
+    #[error(
+        "database '{}' is missing although there is a schema file: restore it from a backup",
+        .path.display()
+    )]
+    MissingDatabase {
+        /// The database.
+        path: PathBuf,
+    },
+
     /// The schema file is right, but the database lacks a table.
     #[error(
         "database '{}' has no table '{table}' although its schema version is {schema}: restore it from a backup",
@@ -149,6 +159,15 @@ pub enum Error {
         /// What is wrong with the value.
         #[source]
         source: BoxedCause,
+    },
+
+    /// A path is recorded as referring to one that isn't there.
+    #[error("database '{}' has a reference to row {id}, which is missing", .path.display())]
+    DanglingReference {
+        /// The database.
+        path: PathBuf,
+        /// The number of the missing row.
+        id: i64,
     },
 
     /// Another process kept the database locked for longer than was to be waited.

@@ -37,10 +37,7 @@ impl Db {
             let mut statement = self.prepare(conn, PATH_OF_ID)?;
             paths.reserve_exact(ids.len());
             for id in ids {
-                let path = statement
-                    .query_row([id], |row| Ok(self.path(row, 0)))
-                    .explain(self, READ)??;
-                paths.push(path);
+                paths.push(self.find_path(&mut statement, id)?);
             }
             Ok(())
         })?;

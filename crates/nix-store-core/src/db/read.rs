@@ -249,14 +249,28 @@ impl Db {
         if let Some(path) = by_id.others.get(&id) {
             return Ok(path.clone());
         }
-        let path = statement
-            .query_row([id], |row| Ok(self.path(row, 0)))
-            .explain(self, READ)??;
+        let path = self.find_path(statement, id)?;
         if by_id.others.len() >= PATHS_KEPT {
             by_id.others.clear();
         }
         by_id.others.insert(id, path.clone());
         Ok(path)
+    }
+
+    /// The path of a row that another row refers to, by [`PATH_OF_ID`].
+    pub(super) fn find_path(
+        &self,
+        statement: &mut CachedStatement<'_>,
+        id: i64,
+    ) -> Result<StorePath> {
+        statement
+            .query_row([id], |row| Ok(self.path(row, 0)))
+            .optional()
+            .explain(self, READ)?
+            .ok_or_else(|| Error::DanglingReference {
+                path: self.file.clone(),
+                id,
+            })?
     }
 
     /// Everything but the references; the columns are those of [`INFOS_FROM`].

@@ -128,6 +128,9 @@ fn open_writable(config: StoreConfig) -> Result<LocalStore> {
         Some(_) => OpenMode::ReadWrite,
         None => OpenMode::Create,
     };
+    if existing.is_some() {
+        dirs::require_database(layout)?;
+    }
     let db = Db::open(&db_options(&config, mode))?;
     if existing.is_none() {
         db.create_tables()?;
@@ -143,6 +146,7 @@ fn open_read_only(config: StoreConfig) -> Result<LocalStore> {
         return Err(no_store(layout));
     }
     check_version(existing)?;
+    dirs::require_database(layout)?;
     // Whoever can't open the lock can't be waited for by an upgrade either; readers notice
     // an upgrade by SQLite's own locks.
     let big_lock = BigLock::acquire(&layout.db_dir(), LockMode::Shared, Wait::Forever)

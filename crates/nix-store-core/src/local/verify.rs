@@ -27,7 +27,8 @@ pub struct VerifyReport {
     pub paths: usize,
     /// How many bytes of archives were hashed.
     pub bytes: u64,
-    /// What is wrong, in the order of the paths; that of the database first.
+    /// What is wrong, in the order of the paths; or what is wrong with the database, and
+    /// then no path was looked at.
     pub problems: Vec<VerifyProblem>,
 }
 
@@ -132,6 +133,10 @@ impl LocalStore {
         };
         let mut report = VerifyReport::default();
         self.db.check_integrity(&mut report.problems)?;
+        if !report.is_clean() {
+            // What a damaged database tells of the paths is worth nothing.
+            return Ok(report);
+        }
         // The rows first: what they tell of is on disk already, and stays.
         let valid = self.db.query_all_valid()?;
         let present = self.list_objects()?;
@@ -205,3 +210,6 @@ impl LocalStore {
         FullPath::new(self.store_dir(), path)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,6 +71,18 @@ pub(super) fn refuse_insecure(layout: &StoreLayout) -> Result<()> {
     }
 }
 
+/// Refuses a store that has lost its database, since a new one would be empty.
+pub(super) fn require_database(layout: &StoreLayout) -> Result<()> {
+    let path = layout.db_file();
+    match fs::symlink_metadata(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(Error::MissingDatabase { path })
+        }
+        Err(error) => Err(Error::io("look at", &path, error)),
+        Ok(_) => Ok(()),
+    }
+}
+
 /// When root runs builds as other users, these must be able to make files in the store,
 /// but not to remove each other's.
 pub(super) fn give_to_group(store: &Path, group: &str) -> Result<()> {

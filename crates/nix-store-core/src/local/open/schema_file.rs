@@ -81,6 +81,6 @@ fn contents(path: &Path) -> Result<Option<Vec<u8>>> {
 }
 
 /// How long another process may take between making the file and filling it.
-const BEING_WRITTEN: Duration = Duration::from_secs(2);
+const BEING_WRITTEN: Duration = Duration::from_secs(1);
 /// More than a version number can have.
 const LONGEST: u64 = 16;
