@@ -10,6 +10,8 @@ mod names;
 mod read;
 mod refscan;
 mod token;
+#[cfg(test)]
+mod tree;
 mod write;
 
 pub use copy::{copy, copy_limited};

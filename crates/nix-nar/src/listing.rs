@@ -43,7 +43,7 @@ pub enum ListingNode {
     /// A directory.
     Directory {
         /// Its entries.
-        entries: BTreeMap<String, ListingNode>,
+        entries: BTreeMap<String, Self>,
     },
 }
 
