@@ -371,7 +371,7 @@ fn file_error(operation: &'static str, path: PathBuf, e: Errno) -> Error {
 const OPEN_MAX: usize = 48;
 
 /// The most directories of a level that are noted before they are removed.
-const PENDING: usize = 1024;
+const PENDING: usize = if cfg!(test) { 16 } else { 1024 };
 
 /// How often a directory may be found not to be empty.
 const RETRIES: u32 = 1000;
