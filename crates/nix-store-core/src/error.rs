@@ -362,11 +362,13 @@ impl Error {
 
     /// Whether something was to be written to a store that can only be read.
     pub fn is_read_only(&self) -> bool {
-        match self {
-            Self::ReadOnly { .. } => true,
-            Self::Io { source, .. } => source.kind() == io::ErrorKind::ReadOnlyFilesystem,
-            _ => false,
-        }
+        matches!(self, Self::ReadOnly { .. })
+            || self.has_io_cause(&[io::ErrorKind::ReadOnlyFilesystem])
+    }
+
+    /// Whether the rights to the store's files don't suffice, or these can only be read.
+    pub fn is_forbidden(&self) -> bool {
+        self.is_read_only() || self.has_io_cause(&[io::ErrorKind::PermissionDenied])
     }
 
     /// Whether there is no store yet.
@@ -392,6 +394,12 @@ impl Error {
     /// The error for a path that isn't registered.
     pub fn not_valid(store_dir: &StoreDir, path: &StorePath) -> Self {
         Self::NotValid(Box::new(FullPath::new(store_dir, path)))
+    }
+
+    fn has_io_cause(&self, kinds: &[io::ErrorKind]) -> bool {
+        std::iter::successors(self.source(), |&error| error.source())
+            .filter_map(|error| error.downcast_ref::<io::Error>())
+            .any(|error| kinds.contains(&error.kind()))
     }
 
     /// Names the operation and the file of an I/O failure.

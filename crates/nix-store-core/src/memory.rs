@@ -149,3 +149,63 @@ impl Store for MemoryStore {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nix_base::UnkeyedValidPathInfo;
+
+    use super::*;
+
+    fn path(digit: char) -> StorePath {
+        let digits: String = std::iter::repeat_n(digit, 32).collect();
+        let full = format!("/nix/store/{digits}-{digit}");
+        StoreDir::default().parse(full).unwrap()
+    }
+
+    fn object(digit: char, references: &[StorePath]) -> (Registration, Vec<u8>) {
+        let nar = vec![b'n', u8::try_from(digit).unwrap()];
+        let mut info = UnkeyedValidPathInfo::new(NarHash::of(&nar), 2);
+        info.references = references.iter().cloned().collect();
+        let path = path(digit);
+        (ValidPathInfo { path, info }.into(), nar)
+    }
+
+    #[test]
+    fn answers_as_a_real_store_does() {
+        let mut store = MemoryStore::default();
+        let (a, b, c) = (path('a'), path('b'), path('c'));
+        for (digit, references) in [('a', vec![]), ('b', vec![a.clone(), b.clone()])] {
+            let (registration, nar) = object(digit, &references);
+            store.add_nar(registration, nar).unwrap();
+        }
+        let wanted = StorePathSet::from([a.clone(), c.clone()]);
+        let valid = store.query_valid_paths(&wanted, Lock::Yes).unwrap();
+        assert_eq!(valid, StorePathSet::from([a.clone()]));
+        assert_eq!(store.temp_roots(), wanted);
+        let closure = store.closure(&StorePathSet::from([b.clone()]), IncludeOutputs::No);
+        assert_eq!(closure.unwrap(), StorePathSet::from([a.clone(), b.clone()]));
+        let mut nar = Vec::new();
+        store.dump(&a, &mut nar).unwrap();
+        assert_eq!(nar, b"na");
+        assert!(store.dump(&c, &mut nar).unwrap_err().is_not_valid());
+        assert_eq!(store.query_path_info(&c).unwrap(), None);
+    }
+
+    #[test]
+    fn refuses_what_a_real_store_refuses() {
+        let mut store = MemoryStore::default();
+        let (registration, nar) = object('b', &[path('a')]);
+        assert!(store.add_nar(registration, nar).unwrap_err().is_not_valid());
+        let (registration, _) = object('a', &[]);
+        let error = store.add_nar(registration, b"xx".to_vec()).unwrap_err();
+        assert!(error.is_hash_mismatch());
+        let (mut registration, nar) = object('a', &[]);
+        registration.info.info.nar_size = 3;
+        assert!(
+            store
+                .add_nar(registration, nar)
+                .unwrap_err()
+                .is_hash_mismatch()
+        );
+    }
+}

@@ -18,7 +18,7 @@ use nix_base::{
     NarHashSink, OutputName, StoreDir, StorePath, StorePathSet, UnkeyedValidPathInfo, ValidPathInfo,
 };
 use nix_store_core::{
-    Access, CheckContents, IncludeOutputs, LocalStore, Registration, Store, StoreConfig,
+    Access, CheckContents, Error, IncludeOutputs, LocalStore, Registration, Store, StoreConfig,
     StoreLayout,
 };
 use test_support::{Peer, TempStore, run_ok, say};
@@ -273,26 +273,73 @@ fn columns_and_links(store: &TempStore) -> BTreeSet<String> {
 }
 
 #[test]
-fn store_of_a_read_only_directory_is_readable() {
+fn store_on_a_read_only_file_system_is_readable() {
+    let can_mount = Command::new("unshare").args(["--mount", "true"]).output();
+    if !can_mount.is_ok_and(|output| output.status.success()) {
+        say("MISSING: the right to mount, without which no read-only file system can be had");
+        return;
+    }
     let store = TempStore::new();
     let ours = LocalStore::init(config(store.root())).unwrap();
-    let path = add_file(&ours, 1, &StorePathSet::new());
+    add_file(&ours, 1, &StorePathSet::new());
+    let log = format!("{}-wal", store.database().display());
+    assert!(fs::metadata(&log).unwrap().len() > 0);
+    read_on_a_read_only_file_system(&store, "beside a writer");
+    let log_with_changes = fs::read(&log).unwrap();
     drop(ours);
-    // As a file system without shared memory or a right to make files looks.
     for suffix in ["-wal", "-shm"] {
-        let name = format!("{}{suffix}", store.database().display());
-        let _ = fs::remove_file(name);
+        let file = format!("{}{suffix}", store.database().display());
+        fs::remove_file(file).unwrap();
     }
-    let db_dir = store.state_dir().join("db");
-    fs::set_permissions(&db_dir, fs::Permissions::from_mode(0o555)).unwrap();
-    let config = StoreConfig {
-        access: Access::ReadOnly,
-        ..config(store.root())
+    read_on_a_read_only_file_system(&store, "alone");
+    fs::write(&log, log_with_changes).unwrap();
+    read_on_a_read_only_file_system(&store, "with changes in the log");
+}
+
+fn read_on_a_read_only_file_system(store: &TempStore, case: &str) {
+    let script = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && \
+                  exec \"$2\" --exact child_reads_a_read_only_file_system";
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, "sh"])
+        .args([store.root(), &std::env::current_exe().unwrap()])
+        .env(CHILD_ROOT, store.root())
+        .env(CHILD_CASE, case)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{case}: {text}");
+}
+
+#[test]
+fn child_reads_a_read_only_file_system() {
+    let Ok(case) = std::env::var(CHILD_CASE) else {
+        // Only a child of the test above has something to do here.
+        return;
     };
-    let ours = LocalStore::open(config).unwrap();
-    assert!(ours.is_valid(&path).unwrap());
-    assert!(ours.is_read_only());
-    fs::set_permissions(&db_dir, fs::Permissions::from_mode(0o755)).unwrap();
+    let root = std::env::var_os(CHILD_ROOT).unwrap();
+    let open = |access| {
+        LocalStore::open(StoreConfig {
+            access,
+            ..config(Path::new(&root))
+        })
+    };
+    let error = open(Access::ReadWrite).unwrap_err();
+    assert!(error.is_read_only(), "{error:?}");
+    for access in [Access::ReadOnly, Access::Auto] {
+        if case == "with changes in the log" {
+            let error = open(access).unwrap_err();
+            assert!(matches!(error, Error::UnappliedLog { .. }), "{error:?}");
+            continue;
+        }
+        let store = open(access).unwrap();
+        assert!(store.is_read_only());
+        let path = numbered(1, "file-1");
+        assert!(store.is_valid(&path).unwrap());
+        let error = store.db().invalidate(&path).unwrap_err();
+        assert!(error.is_read_only(), "{error:?}");
+        let report = store.verify(CheckContents::Yes, &mut |_| {}).unwrap();
+        assert!(report.is_clean(), "{:?}", report.problems);
+    }
 }
 
 #[test]
@@ -360,4 +407,5 @@ fn child_makes_the_store_and_registers() {
 }
 
 const CHILD_ROOT: &str = "STORE_TEST_ROOT";
+const CHILD_CASE: &str = "STORE_TEST_CASE";
 const CHILD_NUMBER: &str = "STORE_TEST_NUMBER";

@@ -174,20 +174,18 @@ fn set_journal_mode(conn: &Connection, mode: JournalMode) -> rusqlite::Result<()
 fn connect_read_only(options: &DbOptions, busy: &BusyWait) -> Result<Connection> {
     let explain = |error| busy.explain("open", error);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connect = || {
-        let mut conn = Connection::open_with_flags(&options.file, flags)?;
-        busy.install(&mut conn)?;
-        conn.pragma_update(None, "cache_size", CACHE_KIB)?;
-        Ok(conn)
-    };
-    let conn: Connection = connect().map_err(explain)?;
-    match busy.retry("read", || match touch(&conn) {
+    let mut conn = Connection::open_with_flags(&options.file, flags).map_err(explain)?;
+    busy.install(&mut conn).map_err(explain)?;
+    let has_log = busy.retry("read", || match touch(&conn) {
         Err(error) if needs_shared_memory(&error) => Ok(false),
         result => result.map(|()| true),
-    })? {
-        true => Ok(conn),
-        false => connect_immutable(options, busy, flags),
+    })?;
+    if !has_log {
+        conn = connect_immutable(options, busy, flags)?;
     }
+    conn.pragma_update(None, "cache_size", CACHE_KIB)
+        .map_err(explain)?;
+    Ok(conn)
 }
 
 /// Reads the file alone, without locks: right only while nobody can write it.

@@ -8,7 +8,6 @@ mod dirs;
 mod schema_file;
 
 use std::cell::RefCell;
-use std::io;
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
@@ -91,7 +90,7 @@ impl LocalStore {
             Access::ReadWrite => open_writable(config),
             Access::ReadOnly => open_read_only(config),
             Access::Auto => match open_writable(config.clone()) {
-                Err(error) if is_forbidden(&error) => open_read_only(config),
+                Err(error) if error.is_forbidden() => open_read_only(config),
                 result => result,
             },
         }
@@ -219,25 +218,6 @@ fn refuse_set_user_id() -> Result<()> {
         real_gid,
         effective_gid,
     })
-}
-
-/// Whether the store can't be written for want of rights, rather than for a fault.
-fn is_forbidden(error: &Error) -> bool {
-    use std::error::Error as _;
-    let denied = |error: &io::Error| {
-        matches!(
-            error.kind(),
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
-        )
-    };
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if error.downcast_ref::<io::Error>().is_some_and(denied) {
-            return true;
-        }
-        cause = error.source();
-    }
-    error.is_read_only()
 }
 
 /// Nix waits for an hour; a client gives up long before.
