@@ -55,7 +55,7 @@ pub struct InputNode {
     /// The outputs themselves.
     pub outputs: BTreeSet<OutputName>,
     /// Outputs that are derivations in turn, with what is wanted of those.
-    pub children: BTreeMap<OutputName, InputNode>,
+    pub children: BTreeMap<OutputName, Self>,
 }
 
 /// A derivation without input derivations: all that it needs is in the store.

@@ -37,7 +37,7 @@ pub enum Error {
         path: String,
         /// What is wrong.
         #[source]
-        source: Box<Error>,
+        source: Box<Self>,
     },
     /// The path isn't that of a derivation.
     #[error("path '{0}' is not a valid derivation path: its name must end in '.drv'")]

@@ -6,6 +6,8 @@ pub mod aterm;
 pub mod check;
 pub mod derivation;
 pub mod error;
+#[cfg(feature = "generate")]
+pub mod generate;
 pub mod hash_modulo;
 pub mod json;
 pub mod options;

@@ -58,7 +58,7 @@ pub struct RawNode<'a> {
     /// The outputs wanted of it.
     pub outputs: Vec<Cow<'a, [u8]>>,
     /// Wanted outputs of its outputs.
-    pub children: Vec<(Cow<'a, [u8]>, RawNode<'a>)>,
+    pub children: Vec<(Cow<'a, [u8]>, Self)>,
 }
 
 /// One variable of the environment, and where its value stands.
@@ -144,16 +144,12 @@ impl<'a> RawDerivation<'a> {
     }
 
     /// Where a string of this derivation stands in the text; the start of
-    /// `part` if it had escapes.
-    pub(crate) fn offset_of(&self, string: &Cow<'a, [u8]>, part: &Range<usize>) -> usize {
-        let start = self.text.as_ptr().addr();
-        match string {
-            Cow::Borrowed(bytes) => bytes
-                .as_ptr()
-                .addr()
-                .wrapping_sub(start)
-                .min(self.text.len()),
-            Cow::Owned(_) => part.start,
+    /// `part` if it had escapes and stands elsewhere.
+    pub(crate) fn offset_of(&self, string: &[u8], part: &Range<usize>) -> usize {
+        let text = self.text.as_ptr_range();
+        if !text.contains(&string.as_ptr()) {
+            return part.start;
         }
+        string.as_ptr().addr() - text.start.addr()
     }
 }

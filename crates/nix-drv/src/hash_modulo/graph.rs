@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 
-use nix_base::{StoreDir, StorePath, StorePathName};
+use nix_base::{OutputName, StoreDir, StorePath, StorePathName};
 
 use super::raw::Canonical;
-use super::{HashMemo, InputHash, MaskedHash};
+use super::{HashKind, HashMemo, InputHash, MaskedHash};
 use crate::aterm::{RawDerivation, Strictness};
-use crate::derivation::{Derivation, DerivationOutputs, drv_name};
+use crate::derivation::{Derivation, DerivationOutput, DerivationOutputs, drv_name};
 use crate::error::{Error, ReadError, Result};
+use crate::outputs::output_path;
 
 /// A derivation on the way, all of whose inputs have their hashes.
 pub struct Visited<'a> {
@@ -52,6 +53,33 @@ impl Visited<'_> {
     /// What stands for it among the inputs of others.
     pub fn input_hash(&self) -> &InputHash {
         self.input_hash
+    }
+
+    /// The paths of its outputs as they follow from it, whatever it states; none
+    /// for those that aren't known before the build.
+    ///
+    /// # Errors
+    /// As [`masked_hash`](Self::masked_hash), which it calls if it has to.
+    pub fn computed_outputs(&self) -> Result<Vec<(&OutputName, Option<StorePath>)>> {
+        let mut masked = None;
+        let mut paths = Vec::with_capacity(self.outputs().len());
+        for (name, output) in self.outputs() {
+            let path = match output {
+                DerivationOutput::InputAddressed(_) | DerivationOutput::Deferred => {
+                    let masked = match masked {
+                        Some(masked) => masked,
+                        None => *masked.insert(self.masked_hash()?),
+                    };
+                    let is_known = masked.kind == HashKind::Regular;
+                    is_known
+                        .then(|| output_path(self.store_dir, self.name(), name, &masked))
+                        .transpose()?
+                }
+                _ => output.known_path(self.store_dir, self.name(), name)?,
+            };
+            paths.push((name, path));
+        }
+        Ok(paths)
     }
 
     /// The hash that its output paths follow from; computed on each call.
@@ -170,7 +198,7 @@ impl Walk {
 
 /// A parsed derivation: as pieces of its text if that is canonical.
 enum Form<'a> {
-    Canonical(Canonical<'a>),
+    Canonical(Box<Canonical<'a>>),
     Other(Box<Derivation>),
 }
 
@@ -180,7 +208,7 @@ impl<'a> Form<'a> {
             .map_err(Error::from)
             .and_then(|raw| Canonical::new(raw, store_dir, name));
         if let Ok(drv) = canonical {
-            return Ok(Self::Canonical(drv));
+            return Ok(Self::Canonical(Box::new(drv)));
         }
         let drv = Derivation::parse(text, store_dir, name, Strictness::Lenient)?;
         Ok(Self::Other(Box::new(drv)))
