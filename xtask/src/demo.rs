@@ -6,7 +6,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -50,8 +50,9 @@ struct Demo {
 
 impl Demo {
     fn new(program: PathBuf, dir: &Path) -> Result<Self> {
-        let home = dir.join("home");
-        fs::create_dir(&home)?;
+        // Without a nix.conf root's stores belong to a group that few machines have.
+        fs::create_dir(dir.join("home"))?;
+        fs::write(dir.join("home/nix.conf"), "build-users-group =\n")?;
         Ok(Self {
             program,
             here: dir.join("here"),
@@ -136,14 +137,9 @@ impl Demo {
         Ok(())
     }
 
-    fn show(&self, words: &[&str], rest: &[&OsStr]) -> Result<std::process::Output> {
-        let mut command = Command::new(&self.program);
-        command.args(words).args(rest);
-        for name in env::NIX_VARIABLES {
-            command.env_remove(name);
-        }
-        command.env("HOME", self.dir.join("home"));
-        println!("   $ {}", self.short(&process::describe(&command)));
+    fn show(&self, words: &[&str], rest: &[&OsStr]) -> Result<Output> {
+        let mut command = self.command(words, rest);
+        println!("   $ {}", self.line(&command));
         let output = process::output(&mut command)?;
         for line in String::from_utf8_lossy(&output.stderr).lines() {
             println!("   | {}", self.short(line));
@@ -151,20 +147,46 @@ impl Demo {
         Ok(output)
     }
 
+    fn command(&self, words: &[&str], rest: &[&OsStr]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(words).args(rest);
+        for name in env::NIX_VARIABLES {
+            command.env_remove(name);
+        }
+        let home = self.dir.join("home");
+        command.env("NIX_CONF_DIR", &home).env("HOME", home);
+        command
+    }
+
+    /// A command as a person would type it.
+    fn line(&self, command: &Command) -> String {
+        let mut line = String::from("nix-serve");
+        for arg in command.get_args() {
+            let arg = self.short(&arg.to_string_lossy());
+            let wants_quotes = arg.contains([' ', '\'']);
+            line.push(' ');
+            line.push_str(&if wants_quotes {
+                format!("\"{arg}\"")
+            } else {
+                arg
+            });
+        }
+        line
+    }
+
     /// Long paths of this run by short names.
     fn short(&self, text: &str) -> String {
-        text.trim_matches('\'')
-            .replace(&*self.program.to_string_lossy(), "nix-serve")
+        text.replace(&*self.program.to_string_lossy(), "nix-serve")
             .replace(&*env::workspace_root().to_string_lossy(), ".")
             .replace(&*self.dir.to_string_lossy(), "$DEMO")
     }
 
     /// Compares what the store has recorded of a path with the sum of the tree it came from.
     fn check_hash(&self, store: &Path, path: &str, tree: &Path) -> Result<()> {
-        let mut query = Command::new(&self.program);
-        query
-            .args(["path-info", "--json", "--store"])
-            .args([store.as_os_str(), path.as_ref()]);
+        let mut query = self.command(
+            &["path-info", "--json", "--store"],
+            &[store.as_os_str(), path.as_ref()],
+        );
         let text = process::capture(&mut query)?;
         let json: Value = serde_json::from_str(&text).context("'path-info --json'")?;
         let recorded = find_hash(&json).context("'path-info --json' shows no 'narHash'")?;
@@ -239,6 +261,10 @@ fn find_hash(json: &Value) -> Option<&str> {
 /// A path as one word of a shell command.
 fn quote(path: &Path) -> Result<String> {
     let text = path.to_str().context("a path is not UTF-8")?;
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-".contains(c);
+    if text.chars().all(is_plain) {
+        return Ok(text.to_owned());
+    }
     Ok(format!("'{}'", text.replace('\'', "'\\''")))
 }
 
@@ -284,6 +310,10 @@ mod tests {
 
     #[test]
     fn a_path_with_blanks_and_quotes_is_one_word() {
+        assert_eq!(
+            quote(Path::new("/plain/path-1.0_x")).unwrap(),
+            "/plain/path-1.0_x"
+        );
         assert_eq!(quote(Path::new("/a b/it's")).unwrap(), r"'/a b/it'\''s'");
     }
 }
