@@ -13,8 +13,8 @@ use std::path::PathBuf;
 
 use bstr::BStr;
 use rustix::fs::{
-    Advice, AtFlags, Mode, OFlags, Timespec, Timestamps, fadvise, fchmod, fstat, futimens, mkdirat,
-    openat, symlinkat, utimensat,
+    Advice, AtFlags, Mode, OFlags, Timespec, Timestamps, fadvise, fchmod, flistxattr_query,
+    fremovexattr, fstat, futimens, mkdirat, openat, symlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -177,6 +177,7 @@ impl<'a, R: BufRead, W: Write> Restorer<'a, R, W> {
                 Node::Directory => {
                     let made = create_directory(dir, name, canonical);
                     let dir = made.map_err(|(operation, e)| self.failed(operation, e))?;
+                    self.drop_inherited_acl(&dir)?;
                     self.levels.push(dir);
                     self.stats.directories += 1;
                 }
@@ -188,6 +189,7 @@ impl<'a, R: BufRead, W: Write> Restorer<'a, R, W> {
                 Node::Regular { executable, size } => {
                     let made = create_file(dir, name, executable, canonical);
                     let file = made.map_err(|e| self.failed("create file", e))?;
+                    self.drop_inherited_acl(&file)?;
                     self.fill(&file, size)?;
                     self.finish_file(&file, executable)?;
                     self.stats.files += 1;
@@ -197,6 +199,30 @@ impl<'a, R: BufRead, W: Write> Restorer<'a, R, W> {
         }
         self.stats.nar_size = self.nar.offset();
         Ok(self.stats)
+    }
+
+    /// Removes access lists that the root of the tree took over from its
+    /// parent. What is created in it then has none to inherit.
+    fn drop_inherited_acl(&self, file: &OwnedFd) -> Result<()> {
+        if self.options.metadata != Metadata::Canonical || !self.is_root() {
+            return Ok(());
+        }
+        // Nothing to list on nearly every system: one call then.
+        if matches!(flistxattr_query(file), Ok(0) | Err(_)) {
+            return Ok(());
+        }
+        for name in [c"system.posix_acl_access", c"system.posix_acl_default"] {
+            match fremovexattr(file, name) {
+                Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+                Err(e) => return Err(self.failed("remove access list of", e)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the object just created is the root of the tree.
+    fn is_root(&self) -> bool {
+        self.levels.is_empty()
     }
 
     /// Writes the contents that stand next in the archive.

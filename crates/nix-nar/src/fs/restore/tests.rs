@@ -96,6 +96,66 @@ fn canonical_metadata_is_that_of_a_store() {
 }
 
 #[test]
+fn access_lists_are_not_inherited_from_the_store() {
+    let dir = TestDir::new();
+    // user::rwx user:1:rwx group::r-x mask::rwx other::r-x, as the kernel stores it.
+    let mut acl = 2u32.to_le_bytes().to_vec();
+    for (tag, perm, id) in [
+        (1u16, 7u16, u32::MAX),
+        (2, 7, 1),
+        (4, 5, u32::MAX),
+        (16, 7, u32::MAX),
+        (32, 5, u32::MAX),
+    ] {
+        acl.extend(tag.to_le_bytes());
+        acl.extend(perm.to_le_bytes());
+        acl.extend(id.to_le_bytes());
+    }
+    let set = rustix::fs::setxattr(
+        dir.path(),
+        "system.posix_acl_default",
+        &acl,
+        rustix::fs::XattrFlags::empty(),
+    );
+    if let Err(e) = set {
+        test_support::say(&format!(
+            "no access lists in '{}' ({e}): not tried",
+            dir.path().display()
+        ));
+        return;
+    }
+    for (name, tree) in [("tree", sample()), ("file", Tree::file("x"))] {
+        let parent = File::open(dir.path()).unwrap();
+        let nar = tree.nar();
+        restore(
+            &mut &nar[..],
+            parent.as_fd(),
+            OsStr::new(name),
+            &canonical(),
+        )
+        .unwrap();
+    }
+    for name in [
+        "tree",
+        "tree/dir",
+        "tree/dir/file",
+        "tree/program",
+        "tree/dir/void",
+        "file",
+    ] {
+        let path = dir.path().join(name);
+        let left = rustix::fs::llistxattr_query(&path).unwrap();
+        assert_eq!(left, 0, "'{name}' has attributes");
+        let executable = !matches!(name, "tree/dir/file" | "file");
+        assert_eq!(
+            stat(&path).mode() & 0o7777,
+            if executable { 0o555 } else { 0o444 },
+            "{name}"
+        );
+    }
+}
+
+#[test]
 fn the_root_alone_may_stay_writable() {
     let dir = TestDir::new();
     let options = RestoreOptions {
