@@ -191,6 +191,18 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// There is no room for what was to be written to the database.
+    #[error("cannot {action} database '{}': no room is left", .path.display())]
+    DatabaseFull {
+        /// What was tried.
+        action: &'static str,
+        /// The database.
+        path: PathBuf,
+        /// What SQLite said.
+        #[source]
+        source: BoxedCause,
+    },
+
     /// A database operation failed.
     #[error("cannot {action} database '{}'", .path.display())]
     Database {
@@ -369,6 +381,12 @@ impl Error {
     /// Whether the rights to the store's files don't suffice, or these can only be read.
     pub fn is_forbidden(&self) -> bool {
         self.is_read_only() || self.has_io_cause(&[io::ErrorKind::PermissionDenied])
+    }
+
+    /// Whether the file system has no room left, or the user's share of it is used up.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::DatabaseFull { .. })
+            || self.has_io_cause(&[io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded])
     }
 
     /// Whether there is no store yet.

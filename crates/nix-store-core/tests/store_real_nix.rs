@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -343,6 +344,81 @@ fn child_reads_a_read_only_file_system() {
 }
 
 #[test]
+fn program_with_the_rights_of_another_user_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = dir.path().join("program");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    if std::os::unix::fs::chown(&program, Some(NOBODY), None).is_err() {
+        say("MISSING: the right to make a set-user-ID program");
+        return;
+    }
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).unwrap();
+    run_child(Command::new(program).env(CHILD_CASE, "set-user-ID"));
+}
+
+#[test]
+fn users_without_rights_can_read_a_store() {
+    let store = TempStore::new();
+    let ours = LocalStore::init(config(store.root())).unwrap();
+    add_file(&ours, 1, &StorePathSet::new());
+    fs::set_permissions(store.root(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = store.root().join("program");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let mut ours = Some(ours);
+    for case in ["beside a writer", "alone"] {
+        if case == "alone" {
+            drop(ours.take());
+            for suffix in ["-wal", "-shm"] {
+                let _ = fs::remove_file(format!("{}{suffix}", store.database().display()));
+            }
+        }
+        let mut command = Command::new(&program);
+        command.uid(NOBODY).gid(NOBODY);
+        command.env(CHILD_ROOT, store.root()).env(CHILD_CASE, case);
+        run_child(&mut command);
+    }
+}
+
+/// Runs [`child_of_another_user`] in another process.
+fn run_child(command: &mut Command) {
+    let output = match command.args(["--exact", "child_of_another_user"]).output() {
+        Ok(output) => output,
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            say("MISSING: the right to become another user");
+            return;
+        }
+        Err(error) => panic!("{error}"),
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+}
+
+#[test]
+fn child_of_another_user() {
+    let Ok(case) = std::env::var(CHILD_CASE) else {
+        // Only a child of the tests above has something to do here.
+        return;
+    };
+    if case == "set-user-ID" {
+        let dir = tempfile::tempdir().unwrap();
+        let error = LocalStore::init(config(dir.path())).unwrap_err();
+        assert!(matches!(error, Error::SetUserId { .. }), "{error:?}");
+        return;
+    }
+    let root = std::env::var_os(CHILD_ROOT).unwrap();
+    let store = LocalStore::open(StoreConfig {
+        access: Access::Auto,
+        ..config(Path::new(&root))
+    })
+    .unwrap();
+    assert!(store.is_read_only());
+    assert_eq!(store.query_all_valid().unwrap().len(), 1);
+    let error = LocalStore::open(config(Path::new(&root))).unwrap_err();
+    assert!(error.is_forbidden() && !error.is_read_only(), "{error:?}");
+}
+
+#[test]
 fn ten_processes_make_one_store() {
     let store = TempStore::new();
     let children: Vec<Child> = (0..10).map(|i| start_child(&store, i)).collect();
@@ -407,5 +483,6 @@ fn child_makes_the_store_and_registers() {
 }
 
 const CHILD_ROOT: &str = "STORE_TEST_ROOT";
+const NOBODY: u32 = 65534;
 const CHILD_CASE: &str = "STORE_TEST_CASE";
 const CHILD_NUMBER: &str = "STORE_TEST_NUMBER";

@@ -73,6 +73,11 @@ impl BusyWait {
                 path,
                 source: Box::new(error),
             },
+            Some(ErrorCode::DiskFull) => Error::DatabaseFull {
+                action,
+                path,
+                source: Box::new(error),
+            },
             Some(ErrorCode::ReadOnly) => Error::ReadOnly { action, path },
             _ => Error::Database {
                 action,

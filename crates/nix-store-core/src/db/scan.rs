@@ -64,26 +64,28 @@ impl Db {
         rows.next().explain(self, READ)
     }
 
-    /// The bytes of a text column, without copying them.
+    /// The bytes of a text column, without copying them; NULL counts as empty.
     pub(super) fn text<'r>(&self, row: &'r Row<'_>, column: usize) -> Result<&'r [u8]> {
         match row.get_ref(column).explain(self, READ)? {
             ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Ok(bytes),
             ValueRef::Null => Ok(&[]),
-            other => Err(rusqlite::Error::InvalidColumnType(
-                column,
-                String::new(),
-                other.data_type(),
-            ))
-            .explain(self, READ),
+            other => self.wrong_type(column, &other),
         }
     }
 
     /// An integer column; NULL counts as 0.
     pub(super) fn integer(&self, row: &Row<'_>, column: usize) -> Result<i64> {
         match row.get_ref(column).explain(self, READ)? {
+            ValueRef::Integer(number) => Ok(number),
             ValueRef::Null => Ok(0),
-            _ => row.get(column).explain(self, READ),
+            other => self.wrong_type(column, &other),
         }
+    }
+
+    fn wrong_type<T>(&self, column: usize, value: &ValueRef<'_>) -> Result<T> {
+        let name = format!("column {column}");
+        let error = rusqlite::Error::InvalidColumnType(column, name, value.data_type());
+        Err(error).explain(self, READ)
     }
 
     /// A column with a full path.

@@ -493,6 +493,20 @@ fn truncate_journal_works_without_a_log() {
 }
 
 #[test]
+fn full_disk_rolls_everything_back() {
+    let db = Fresh::new();
+    db.register(&[plain("a")]).unwrap();
+    let before = db.rows("pragma page_count");
+    db.sql(&format!("pragma max_page_count = {}", before[0]));
+    let batch: Vec<Registration> = (0..500).map(|i| plain(&format!("p-{i}"))).collect();
+    let error = db.register(&batch).unwrap_err();
+    assert!(error.is_disk_full(), "{error:?}");
+    assert_eq!(db.query_all_valid().unwrap(), set(&["a"]));
+    db.sql("pragma max_page_count = 1000000");
+    db.register(&batch).unwrap();
+}
+
+#[test]
 fn file_that_is_no_database_is_called_damaged() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("db.sqlite"), [b'x'; 4096]).unwrap();

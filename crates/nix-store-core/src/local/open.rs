@@ -90,7 +90,12 @@ impl LocalStore {
             Access::ReadWrite => open_writable(config),
             Access::ReadOnly => open_read_only(config),
             Access::Auto => match open_writable(config.clone()) {
-                Err(error) if error.is_forbidden() => open_read_only(config),
+                // If there is nothing to read either, what kept the store from being made is
+                // what the user wants to know.
+                Err(error) if error.is_forbidden() => match open_read_only(config) {
+                    Err(missing) if missing.is_no_store() => Err(error),
+                    result => result,
+                },
                 result => result,
             },
         }
