@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use test_support::{Corpus, Machine, Peer, run, say};
+use test_support::{Corpus, Machine, Peer, TempStore, nar, run, say};
 
 use crate::sides::{Server, assert_copied, outcome, stock};
 
@@ -274,6 +274,86 @@ fn second_copy_sends_nothing(client: &Peer) {
     assert_copied(client, &sides.here, &sides.there, &corpus.closure);
 }
 
+/// The old name of `nix store verify` is the one that all releases know.
+fn remote_verify(client: &Peer) {
+    try_step(
+        client,
+        &Step {
+            name: "nix verify -r --store ssh://",
+            stock: Stock::There,
+            act: |sides, corpus| {
+                let options = ["verify", "-r", "--no-trust", "--store", &sides.address];
+                sides.client("nix", &[&options[..], &[&corpus.top]].concat())
+            },
+            copied: nothing,
+            always_works: false,
+        },
+    );
+}
+
+/// The old name of `nix store dump-path` is the one that all releases know.
+fn remote_dump(client: &Peer) {
+    try_step(
+        client,
+        &Step {
+            name: "nix dump-path --store ssh://",
+            stock: Stock::There,
+            act: |sides, corpus| {
+                sides.client(
+                    "nix",
+                    &["dump-path", "--store", &sides.address, &corpus.top],
+                )
+            },
+            copied: nothing,
+            always_works: false,
+        },
+    );
+}
+
+/// The address names a store on the server's side: a chroot store there.
+fn remote_store(client: &Peer) {
+    let (stocked, corpus) = stock(client, "remote-store");
+    let sides = Sides::new(client, Server::Ours, &stocked, Stock::Here);
+    let store = TempStore::new();
+    let address = format!(
+        "ssh://{}?remote-program=nix-serve&remote-store=local%3Froot%3D{}",
+        sides.host,
+        store.root().display()
+    );
+    sides
+        .client("nix", &["copy", "--to", &address, &corpus.top])
+        .unwrap();
+    for path in &corpus.closure {
+        let [wanted, got] =
+            [sides.here.on_disk(path), store.on_disk(path)].map(|at| nar::of_path(&at));
+        assert!(wanted == got, "archive of '{path}'");
+    }
+    assert_eq!(
+        sides.there.names(),
+        Vec::<String>::new(),
+        "the default store"
+    );
+    store.verify_with(client);
+}
+
+/// Many clients bring the same closure at once to a store that isn't there
+/// yet. Real servers fail at that now and then; ours may not.
+fn clients_at_once(client: &Peer) {
+    let (stocked, corpus) = stock(client, "at-once");
+    let sides = Sides::new(client, Server::Ours, &stocked, Stock::Here);
+    let copy = ["--to", &sides.host, &corpus.top, &corpus.drv];
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..6)
+            .map(|_| scope.spawn(|| sides.client("nix-copy-closure", &copy)))
+            .collect();
+        for client in clients {
+            client.join().unwrap().unwrap();
+        }
+    });
+    let wanted = &corpus.closure | &corpus.drv_closure;
+    assert_copied(client, &sides.here, &sides.there, &wanted);
+}
+
 with_each_release!(nix_copy_closure_to: copy_closure_to);
 with_each_release!(nix_copy_closure_from: copy_closure_from);
 with_each_release!(nix_copy_to_ssh: nix_copy_to);
@@ -282,3 +362,7 @@ with_each_release!(nix_path_info_of_closure: path_info_of_closure);
 with_each_release!(nix_store_requisites: requisites);
 with_each_release!(ssh_substituter: substituter);
 with_each_release!(copying_again: second_copy_sends_nothing);
+with_each_release!(nix_verify: remote_verify);
+with_each_release!(nix_dump_path: remote_dump);
+with_each_release!(remote_store_parameter: remote_store);
+with_each_release!(many_clients_on_a_fresh_store: clients_at_once);

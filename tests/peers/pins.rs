@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Child, Command, Stdio};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, flock, mknodat};
 use test_support::{Machine, PathToAdd, Peer, poll_until, run_ok, verify_with};
 
 use crate::sides::{Server, stock};
@@ -104,6 +105,19 @@ fn path_pinned_during_a_collection_survives(peer: &Peer, server: Server<'_>) {
     );
     session.finish_ok();
     verify_with(peer, &machine);
+}
+
+/// Shows that the hook is where the tests around want it: a root that is only
+/// written to a file by now, and not told to the collector, comes too late.
+fn root_that_is_not_told_comes_too_late(peer: &Peer) {
+    let (machine, corpus) = stock(peer, "too-late");
+    let held = HeldCollection::start(&machine, peer);
+    let mut file = File::create(machine.path("nix/var/nix/temproots/1")).unwrap();
+    flock(&file, FlockOperation::LockExclusive).unwrap();
+    file.write_all(format!("{}\0", corpus.top).as_bytes())
+        .unwrap();
+    held.let_go();
+    assert!(machine.present([&corpus.top]).is_empty());
 }
 
 fn path_uploaded_during_a_collection_survives(peer: &Peer, server: Server<'_>) {
@@ -218,5 +232,6 @@ with_each_release!(during_a_collection since 2.8:
     |peer| path_pinned_during_a_collection_survives(peer, Server::Ours));
 with_each_release!(upload_during_a_collection since 2.8:
     |peer| path_uploaded_during_a_collection_survives(peer, Server::Ours));
+with_each_release!(hook_of_the_collector since 2.8: root_that_is_not_told_comes_too_late);
 with_each_release!(while_it_collects:
     |peer| answers_stay_true_while_real_nix_collects(peer, Server::Ours));

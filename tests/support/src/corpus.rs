@@ -10,7 +10,7 @@ use crate::machine::Machine;
 use crate::peer::{Peer, busybox};
 use crate::verify::{run_ok, verify_with};
 
-/// Paths on a machine, made there by real Nix.
+/// Paths on a machine, made there by real Nix. Outputs bear a signature.
 ///
 /// ```text
 /// top ──> lib, top itself, lib-dev
@@ -46,7 +46,15 @@ impl Corpus {
         let text =
             run_ok(machine.nix_store(peer, ["--add".as_ref(), place.join("text.txt").as_os_str()]));
         let drv = run_ok(machine.peer(peer, "nix-instantiate", [&file])).swap_remove(0);
-        let outputs = run_ok(machine.nix_store(peer, ["--realise", &drv]));
+        let key = place.join("key").display().to_string();
+        let public = place.join("key.pub").display().to_string();
+        run_ok(machine.nix_store(
+            peer,
+            ["--generate-binary-cache-key", "corpus-1", &key, &public],
+        ));
+        let sign = ["--option", "secret-key-files", &key];
+        let outputs =
+            run_ok(machine.nix_store(peer, [&["--realise", drv.as_str()], &sign[..]].concat()));
         let closure = |path: &String| -> BTreeSet<String> {
             run_ok(machine.nix_store(peer, ["--query", "--requisites", path]))
                 .into_iter()
