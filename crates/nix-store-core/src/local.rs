@@ -3,6 +3,7 @@
 mod add;
 mod content_check;
 mod export;
+mod flush;
 mod git_hash;
 mod import;
 mod open;

@@ -350,14 +350,16 @@ impl<'s> ImportBatch<'s> {
         for (info, tree) in staged.values() {
             registrations.push(self.registration(info, staging, tree)?);
         }
+        // The flushes protect the content and names of the whole batch: they are on stable
+        // storage before the rows that make them valid can be.
+        let durable = self.store.config().durability != Durability::None;
+        let flushed = durable && staging.flush_contents(staged.values().map(|(_, tree)| tree))?;
         for (path, (_, tree)) in staged {
             staging.move_into_store(tree, path)?;
             moved.push(path.clone());
         }
-        if self.store.config().durability != Durability::None {
-            // Protects the content and names of the whole batch: they are on stable
-            // storage before the rows that make them valid can be.
-            staging.flush()?;
+        if durable {
+            staging.flush_names(!flushed)?;
         }
         self.store.db().register(&registrations)
     }

@@ -42,7 +42,9 @@ pub(crate) struct StagedTree {
     pub(crate) nar_hash: NarHash,
     /// Length of that NAR in bytes.
     pub(crate) nar_size: u64,
-    is_directory: bool,
+    needs_chmod: bool,
+    /// How many files, directories and links it consists of.
+    entries: u64,
 }
 
 impl StagingDir {
@@ -105,7 +107,8 @@ impl StagingDir {
             name,
             nar_hash,
             nar_size,
-            is_directory: stats.directories > 0 && options.root_writable,
+            needs_chmod: stats.directories > 0 && options.root_writable,
+            entries: stats.files + stats.directories + stats.symlinks,
         })
     }
 
@@ -143,7 +146,7 @@ impl StagingDir {
             moved => moved,
         };
         moved.map_err(|source| Error::io("move into the store", &real(), source))?;
-        if tree.is_directory {
+        if tree.needs_chmod {
             rustix::fs::chmodat(
                 &self.store,
                 &name,
@@ -172,7 +175,7 @@ impl StagingDir {
     pub(crate) fn move_back(&self, tree: &StagedTree, path: &StorePath) -> Result<()> {
         let name = path.base_name();
         let real = || self.path.with_file_name(&name);
-        if tree.is_directory {
+        if tree.needs_chmod {
             rustix::fs::chmodat(
                 &self.store,
                 &name,
@@ -207,12 +210,32 @@ impl StagingDir {
         }
     }
 
-    /// Puts everything written to this file system onto stable storage.
-    ///
-    /// One flush serves a batch: content, directory entries, and the names in the store.
-    pub(crate) fn flush(&self) -> Result<()> {
-        rustix::fs::syncfs(&self.dir)
-            .map_err(|source| Error::io("flush the file system of", &self.path, source))
+    /// Puts the content of `trees` onto stable storage, if they are few enough for a flush
+    /// of each file to be cheaper than one of the whole file system, which would wait for
+    /// what everybody else has written as well. Tells whether it did.
+    pub(crate) fn flush_contents<'t>(
+        &self,
+        trees: impl Iterator<Item = &'t StagedTree> + Clone,
+    ) -> Result<bool> {
+        if trees.clone().map(|tree| tree.entries).sum::<u64>() > FLUSHED_ONE_BY_ONE {
+            return Ok(false);
+        }
+        for tree in trees {
+            super::flush::flush_tree(self.dir.as_fd(), OsStr::new(&tree.name))
+                .map_err(|source| Error::io("flush", &self.path.join(&tree.name), source))?;
+        }
+        Ok(true)
+    }
+
+    /// Puts the names of moved trees onto stable storage; with `contents`, also everything
+    /// in them: one flush of the file system serves a whole batch.
+    pub(crate) fn flush_names(&self, contents: bool) -> Result<()> {
+        let flushed = if contents {
+            rustix::fs::syncfs(&self.dir)
+        } else {
+            rustix::fs::fsync(&self.store)
+        };
+        flushed.map_err(|source| Error::io("flush the file system of", &self.path, source))
     }
 
     /// Reads a staged regular file whole, at most `limit` bytes; `None` if it isn't one.
@@ -274,3 +297,6 @@ fn random_path() -> Result<StorePath> {
     let name = StorePathName::new(&name).expect("'tmp-' and digits make a valid name");
     Ok(StorePath::new(StorePathHash::from_digest(digest), name))
 }
+
+/// Most files that are flushed one by one.
+const FLUSHED_ONE_BY_ONE: u64 = 32;
