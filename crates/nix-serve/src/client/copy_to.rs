@@ -161,9 +161,12 @@ fn transfer(
             progress,
         };
         let sent = sender.send_all(form, missing);
-        if sent.is_err() {
-            // Without an end of the stream the server, and so the reader, would wait for more.
-            discard(to_server.take());
+        // Without an end of the stream the server, and so the reader, would wait for more.
+        match sent {
+            Ok(()) => {}
+            // The objects before the failed one are whole and still wanted.
+            Err(Unsent::Local(_)) => drop(to_server.take()),
+            Err(Unsent::Pipe(..)) => discard(to_server.take()),
         }
         let acknowledged = reader
             .join()

@@ -196,6 +196,10 @@ impl Remote {
 
 impl Drop for Remote {
     fn drop(&mut self) {
+        // Its input is closed already, so mostly it goes by itself.
+        if self.wait(PATIENCE / 4).is_some() {
+            return;
+        }
         self.terminate();
         if self.wait(PATIENCE).is_none()
             && let Some(mut child) = self.child()
