@@ -3,6 +3,11 @@
 //! Each test runs between machines of its own (`test_support::Machine`), so
 //! they may run in parallel. A release that isn't there is said aloud.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests fail the test that called them"
+)]
+
 #[macro_use]
 mod releases;
 mod our_client;

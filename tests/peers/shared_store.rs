@@ -83,7 +83,7 @@ impl<'a> Run<'a> {
             for path in batch {
                 assert_eq!(session.read_u64(), 1, "acknowledgement of '{}'", path.path);
                 let number = uploads.done.load(Ordering::SeqCst);
-                if number % ROOTS == 0 {
+                if number.is_multiple_of(ROOTS) {
                     self.machine.add_root(base(&path.path), &path.path);
                 }
                 uploads.done.store(number + 1, Ordering::SeqCst);
