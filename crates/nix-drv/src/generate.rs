@@ -63,7 +63,7 @@ impl Maker<'_> {
         let text = drv.to_aterm(self.store_dir)?;
         let path = drv.store_path_of_text(&text, self.store_dir)?;
         let hash = drv.input_hash(self.store_dir, &self.memo)?;
-        self.memo.insert(path.clone(), hash);
+        self.memo.insert(&path, hash);
         let outputs = drv.known_outputs(self.store_dir)?;
         self.made.push(Made {
             path: path.clone(),

@@ -28,7 +28,10 @@ use crate::error::{Error, Result};
 use crate::outputs::output_path_of_fixed;
 
 mod graph;
+mod memo_key;
 mod raw;
+
+use memo_key::BaseNameState;
 
 pub use graph::{MAX_HELD, Visited, visit_graph};
 
@@ -99,7 +102,8 @@ pub struct MaskedHash {
 /// The hashes of derivations that may be inputs of others, by path.
 #[derive(Clone, Debug, Default)]
 pub struct HashMemo {
-    hashes: HashMap<StorePath, InputHash>,
+    /// By base name, so that a path in a text is found without parsing it.
+    hashes: HashMap<Box<[u8]>, InputHash, BaseNameState>,
 }
 
 impl HashMemo {
@@ -110,12 +114,18 @@ impl HashMemo {
 
     /// The hash of the derivation at `path`, if it was put in.
     pub fn find(&self, path: &StorePath) -> Option<&InputHash> {
-        self.hashes.get(path)
+        self.find_base_name(path.base_name().as_bytes())
+    }
+
+    /// The same for the base name of a path, if it is one.
+    fn find_base_name(&self, base_name: &[u8]) -> Option<&InputHash> {
+        self.hashes.get(base_name)
     }
 
     /// Puts in the hash of the derivation at `path`.
-    pub fn insert(&mut self, path: StorePath, hash: InputHash) {
-        self.hashes.insert(path, hash);
+    pub fn insert(&mut self, path: &StorePath, hash: InputHash) {
+        self.hashes
+            .insert(path.base_name().into_bytes().into(), hash);
     }
 
     /// Number of hashes.
@@ -160,16 +170,16 @@ struct HashedInputs<'a> {
 impl<'a> HashedInputs<'a> {
     fn push(
         &mut self,
-        path: &StorePath,
         hash: &'a InputHash,
         wanted: impl Iterator<Item = &'a [u8]>,
+        drv: impl FnOnce() -> Result<StorePath>,
     ) -> Result<()> {
         self.is_deferred |= hash.kind == HashKind::Deferred;
         for output in wanted {
             if !hash.has_output(output) {
                 return Err(Error::NoHash {
                     output: output.into(),
-                    drv: path.clone(),
+                    drv: drv()?,
                 });
             }
             self.wanted.push((&hash.digits, output));
@@ -184,7 +194,7 @@ impl<'a> HashedInputs<'a> {
         };
         for (path, node) in &drv.input_drvs {
             let names = node.outputs.iter().map(|name| name.as_str().as_bytes());
-            inputs.push(path, memo.expect(path)?, names)?;
+            inputs.push(memo.expect(path)?, names, || Ok(path.clone()))?;
         }
         inputs.sort();
         Ok(inputs)
@@ -319,7 +329,7 @@ impl Derivation {
             let hash = memo.expect(path)?;
             if last.get(&hash.digits) == Some(&path) {
                 let names = node.outputs.iter().map(|name| name.as_str().as_bytes());
-                inputs.push(path, hash, names)?;
+                inputs.push(hash, names, || Ok(path.clone()))?;
             }
         }
         inputs.sort();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use memchr::{memchr2_iter, memchr3_iter};
 use nix_base::{HashFormat, OutputName, StoreDir, StorePath};
 
 use super::DYNAMIC_VERSION;
@@ -276,19 +277,36 @@ impl Printer {
     }
 
     /// The inside of a string, with escapes where they are due.
-    pub(crate) fn escaped(&mut self, mut bytes: &[u8]) {
-        while let Some(at) = find_escaped(bytes) {
-            let escape = match bytes[at] {
-                b'\n' => b'n',
-                b'\r' => b'r',
-                b'\t' => b't',
-                other => other,
-            };
-            self.raw(&bytes[..at]);
-            self.raw(&[b'\\', escape]);
-            bytes = &bytes[at + 1..];
+    pub(crate) fn escaped(&mut self, bytes: &[u8]) {
+        if bytes.len() < SHORT {
+            let takes_none = bytes.iter().fold(true, |none, &b| none & !takes_escape(b));
+            if takes_none {
+                return self.raw(bytes);
+            }
         }
-        self.raw(bytes);
+        // memchr knows three needles at most: the two rare ones are split off first.
+        let mut done = 0;
+        for at in memchr2_iter(b'\r', b'\t', bytes) {
+            self.escaped_but_rare(&bytes[done..at]);
+            self.raw(if bytes[at] == b'\r' { b"\\r" } else { b"\\t" });
+            done = at + 1;
+        }
+        self.escaped_but_rare(&bytes[done..]);
+    }
+
+    /// The same without carriage returns and tabs.
+    fn escaped_but_rare(&mut self, bytes: &[u8]) {
+        let mut done = 0;
+        for at in memchr3_iter(b'"', b'\\', b'\n', bytes) {
+            self.raw(&bytes[done..at]);
+            self.raw(match bytes[at] {
+                b'"' => b"\\\"",
+                b'\n' => b"\\n",
+                _ => b"\\\\",
+            });
+            done = at + 1;
+        }
+        self.raw(&bytes[done..]);
     }
 }
 
@@ -299,38 +317,10 @@ fn names_output<V>(outputs: &BTreeMap<OutputName, V>, name: &[u8]) -> bool {
         .any(|output| output.as_str().as_bytes() == name)
 }
 
-/// Where the first byte stands that takes an escape.
-fn find_escaped(bytes: &[u8]) -> Option<usize> {
-    // Whole blocks are tested without branches, which compiles to vector
-    // instructions; memchr knows three needles at most.
-    let (blocks, _) = bytes.as_chunks::<32>();
-    let clean = blocks
-        .iter()
-        .take_while(|block| !has_escaped(block))
-        .count()
-        * 32;
-    bytes[clean..]
-        .iter()
-        .position(|&byte| ESCAPED[usize::from(byte)])
-        .map(|at| clean + at)
+/// Whether a byte is written with a backslash.
+fn takes_escape(byte: u8) -> bool {
+    (byte == b'"') | (byte == b'\\') | (byte == b'\n') | (byte == b'\r') | (byte == b'\t')
 }
 
-fn has_escaped(block: &[u8; 32]) -> bool {
-    let mut found = false;
-    for &byte in block {
-        found |=
-            (byte == b'"') | (byte == b'\\') | (byte == b'\n') | (byte == b'\r') | (byte == b'\t');
-    }
-    found
-}
-
-/// The bytes that are written with a backslash.
-const ESCAPED: [bool; 256] = {
-    let mut table = [false; 256];
-    table[b'"' as usize] = true;
-    table[b'\\' as usize] = true;
-    table[b'\n' as usize] = true;
-    table[b'\r' as usize] = true;
-    table[b'\t' as usize] = true;
-    table
-};
+/// Below this length a string is quicker looked through than searched.
+const SHORT: usize = 32;

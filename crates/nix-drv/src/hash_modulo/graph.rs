@@ -89,7 +89,7 @@ impl Visited<'_> {
     /// for its sake, so that their hashes may be missing.
     pub fn masked_hash(&self) -> Result<MaskedHash> {
         match self.form {
-            Form::Canonical(drv) => drv.masked_hash(self.memo),
+            Form::Canonical(drv) => drv.masked_hash(self.store_dir, self.memo),
             Form::Other(drv) => drv.masked_hash(self.store_dir, self.memo),
         }
     }
@@ -137,7 +137,7 @@ pub fn visit_graph<E: Into<ReadError>>(
                 source: Box::new(source),
             };
             let name = drv_name(&frame.path)?;
-            let form = Form::parse(&text, store_dir, &name).map_err(in_file)?;
+            let form = Form::parse(&text, store_dir, &name, memo).map_err(in_file)?;
             let missing = form.missing_inputs(memo);
             if missing.is_empty() {
                 let input_hash = form.input_hash(store_dir, memo).map_err(in_file)?;
@@ -150,7 +150,7 @@ pub fn visit_graph<E: Into<ReadError>>(
                     input_hash: input_hash_ref,
                 })?;
                 walk.waiting.remove(&frame.path);
-                memo.insert(frame.path, input_hash);
+                memo.insert(&frame.path, input_hash);
             } else {
                 if walk.held + text.len() <= MAX_HELD {
                     walk.held += text.len();
@@ -203,10 +203,15 @@ enum Form<'a> {
 }
 
 impl<'a> Form<'a> {
-    fn parse(text: &'a [u8], store_dir: &StoreDir, name: &'a StorePathName) -> Result<Self> {
+    fn parse(
+        text: &'a [u8],
+        store_dir: &StoreDir,
+        name: &'a StorePathName,
+        memo: &HashMemo,
+    ) -> Result<Self> {
         let canonical = RawDerivation::parse(text, Strictness::Strict)
             .map_err(Error::from)
-            .and_then(|raw| Canonical::new(raw, store_dir, name));
+            .and_then(|raw| Canonical::new(raw, store_dir, name, memo));
         if let Ok(drv) = canonical {
             return Ok(Self::Canonical(Box::new(drv)));
         }
@@ -216,11 +221,13 @@ impl<'a> Form<'a> {
 
     /// The inputs whose hashes have to be found first.
     fn missing_inputs(&self, memo: &HashMemo) -> Vec<StorePath> {
-        let is_missing = |path: &&StorePath| memo.find(path).is_none();
         match self {
-            Self::Canonical(drv) => drv.inputs().iter().filter(is_missing).cloned().collect(),
+            Self::Canonical(drv) => drv.missing_inputs().to_vec(),
             Self::Other(drv) if drv.derivation_type().is_ok_and(|own| own.is_fixed()) => Vec::new(),
-            Self::Other(drv) => drv.input_drvs.keys().filter(is_missing).cloned().collect(),
+            Self::Other(drv) => {
+                let is_missing = |path: &&StorePath| memo.find(path).is_none();
+                drv.input_drvs.keys().filter(is_missing).cloned().collect()
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use super::{HashKind, HashMemo, HashedInputs, InputHash, MaskedHash, fixed_hash}
 use crate::aterm::{Printer, RawDerivation};
 use crate::derivation::from_raw::Reader;
 use crate::derivation::{DerivationOutputs, DerivationType, type_of};
-use crate::error::Result;
+use crate::error::{Error, FieldError, Result};
 
 /// A canonical text with what is needed to hash it.
 pub(super) struct Canonical<'a> {
@@ -19,7 +19,8 @@ pub(super) struct Canonical<'a> {
     pub(super) name: &'a StorePathName,
     pub(super) outputs: DerivationOutputs,
     own: DerivationType,
-    inputs: Vec<StorePath>,
+    /// Input derivations that the memo didn't have.
+    missing: Vec<StorePath>,
 }
 
 impl<'a> Canonical<'a> {
@@ -31,6 +32,7 @@ impl<'a> Canonical<'a> {
         raw: RawDerivation<'a>,
         store_dir: &StoreDir,
         name: &'a StorePathName,
+        memo: &HashMemo,
     ) -> Result<Self> {
         debug_assert!(raw.strictness.is_strict());
         let reader = Reader {
@@ -44,26 +46,28 @@ impl<'a> Canonical<'a> {
         for src in &raw.input_srcs {
             path(src)?;
         }
-        let inputs = raw
-            .input_drvs
-            .iter()
-            .map(|input| path(&input.path))
-            .collect::<Result<_>>()?;
+        let mut missing = Vec::new();
+        for input in &raw.input_drvs {
+            // What the memo knows needn't be parsed to be a path.
+            if find(&input.path, store_dir, memo).is_none() {
+                missing.push(path(&input.path)?);
+            }
+        }
         Ok(Self {
             raw,
             name,
             outputs,
             own,
-            inputs,
+            missing,
         })
     }
 
-    /// The input derivations whose hashes count.
-    pub(super) fn inputs(&self) -> &[StorePath] {
+    /// The input derivations whose hashes count and aren't in the memo.
+    pub(super) fn missing_inputs(&self) -> &[StorePath] {
         if self.own.is_fixed() {
             &[]
         } else {
-            &self.inputs
+            &self.missing
         }
     }
 
@@ -71,7 +75,7 @@ impl<'a> Canonical<'a> {
         if let Some(hash) = fixed_hash(&self.outputs, store_dir, self.name)? {
             return Ok(InputHash::new(&hash, HashKind::Regular, &self.outputs));
         }
-        let inputs = self.hashed_inputs(memo)?;
+        let inputs = self.hashed_inputs(store_dir, memo)?;
         let (raw, spans) = (&self.raw, &self.raw.spans);
         let mut hasher = Hasher::new(HashAlgo::Sha256);
         hasher.update(&raw.text[..spans.input_drvs.start]);
@@ -84,8 +88,8 @@ impl<'a> Canonical<'a> {
         ))
     }
 
-    pub(super) fn masked_hash(&self, memo: &HashMemo) -> Result<MaskedHash> {
-        let inputs = self.hashed_inputs(memo)?;
+    pub(super) fn masked_hash(&self, store_dir: &StoreDir, memo: &HashMemo) -> Result<MaskedHash> {
+        let inputs = self.hashed_inputs(store_dir, memo)?;
         let hash = self.hash_masked(&inputs);
         Ok(MaskedHash {
             hash,
@@ -137,18 +141,37 @@ impl<'a> Canonical<'a> {
         printer.finish()
     }
 
-    fn hashed_inputs<'s>(&'s self, memo: &'s HashMemo) -> Result<HashedInputs<'s>> {
+    fn hashed_inputs<'s>(
+        &'s self,
+        store_dir: &StoreDir,
+        memo: &'s HashMemo,
+    ) -> Result<HashedInputs<'s>> {
         let mut inputs = HashedInputs {
             wanted: Vec::with_capacity(self.raw.wanted.len()),
             is_deferred: self.raw.is_dynamic(),
         };
-        for (path, input) in self.inputs.iter().zip(&self.raw.input_drvs) {
+        for input in &self.raw.input_drvs {
             let wanted = self.raw.wanted(input).iter().map(AsRef::as_ref);
-            inputs.push(path, memo.expect(path)?, wanted)?;
+            let path = || -> Result<StorePath> {
+                let parsed = store_dir.parse(&input.path).map_err(FieldError::from);
+                parsed.map_err(|error| error.at(self.raw.spans.input_drvs.start))
+            };
+            match find(&input.path, store_dir, memo) {
+                Some(hash) => inputs.push(hash, wanted, path)?,
+                None => return Err(Error::UnknownInput(path()?)),
+            }
         }
         inputs.sort();
         Ok(inputs)
     }
+}
+
+/// The hash of the derivation at a full path.
+fn find<'m>(path: &[u8], store_dir: &StoreDir, memo: &'m HashMemo) -> Option<&'m InputHash> {
+    let base_name = path
+        .strip_prefix(store_dir.as_str().as_bytes())?
+        .strip_prefix(b"/")?;
+    memo.find_base_name(base_name)
 }
 
 fn printed(inputs: &HashedInputs<'_>) -> Vec<u8> {

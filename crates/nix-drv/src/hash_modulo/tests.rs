@@ -27,7 +27,7 @@ fn fixed(extra: &str) -> Derivation {
 fn put(memo: &mut HashMemo, drv: &Derivation) -> StorePath {
     let path = drv.store_path(&store()).unwrap();
     let hash = drv.input_hash(&store(), memo).unwrap();
-    memo.insert(path.clone(), hash);
+    memo.insert(&path, hash);
     path
 }
 
