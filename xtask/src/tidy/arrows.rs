@@ -67,7 +67,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("landlock", &["nix-build"]),
     ("lexopt", &["nix-serve", "xtask"]),
     ("memmap2", &["nix-nar"]),
-    ("nix", &["nix-build", "test-support", "xtask"]),
+    ("nix", &["nix-build", "nix-serve", "test-support", "xtask"]),
     ("nom", &["nix-drv"]),
     ("object_store", &["nix-cache"]),
     ("rusqlite", &["nix-store-core"]),
