@@ -31,6 +31,10 @@ pub enum Traced {
 ///
 /// # Panics
 /// If the program can't be traced.
+#[allow(
+    clippy::zombie_processes,
+    reason = "`trace` waits for it by its number"
+)]
 pub fn run_and_kill_at<S: AsRef<OsStr>>(
     program: &OsStr,
     arguments: &[S],
