@@ -1,8 +1,9 @@
 //! `nix-serve copy` as the client, real Nix as the server.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
-use test_support::{Corpus, Machine, Peer, run, run_ok};
+use test_support::{Corpus, DistantServer, Machine, PathToAdd, Peer, run, run_ok};
 
 use crate::sides::{Server, assert_copied, ours, ours_on, outcome, stock};
 
@@ -190,6 +191,35 @@ fn invalid_path_is_named(peer: &Peer) {
     assert!(why.starts_with("exit status: 1"), "{why}");
 }
 
+/// A hundred paths and a round trip for each would take ten seconds more over
+/// the slow link than over the fast one.
+fn round_trips_do_not_grow_with_the_paths(peer: &Peer) {
+    let here = Machine::new();
+    let paths: Vec<PathToAdd> = (0..100)
+        .map(|number| PathToAdd::numbered("sra", number, b"far away"))
+        .collect();
+    let mut filler = Server::Ours.session(&here);
+    paths.iter().for_each(|path| filler.add(path));
+    filler.finish_ok();
+    let round_trip = Duration::from_millis(100);
+    let [near, far] = [Duration::ZERO, round_trip].map(|round_trip| {
+        let there = Machine::new();
+        let server = DistantServer::start(Server::Real(peer).command(&there), round_trip);
+        let address = format!("exec:{}", server.command());
+        let mut arguments = vec!["copy", "--to", &address];
+        arguments.extend(paths.iter().map(|path| path.path.as_str()));
+        let start = Instant::now();
+        run_ok(ours_on(&here, arguments));
+        let took = start.elapsed();
+        server.finish();
+        let names = paths.iter().map(|path| path.path.clone()).collect();
+        assert_copied(peer, &here, &there, &names);
+        took
+    });
+    assert!(far < near + 50 * round_trip, "near {near:?}, far {far:?}");
+    assert!(far >= round_trip, "the link is slow: {far:?}");
+}
+
 fn count(haystack: &[u8], needle: &[u8]) -> usize {
     haystack
         .windows(needle.len())
@@ -206,3 +236,4 @@ with_each_release!(dry_run: dry_run_changes_nothing);
 with_each_release!(include_outputs: outputs_come_along);
 with_each_release!(no_recursive: without_the_closure_a_missing_reference_is_refused);
 with_each_release!(says_what_is_not_valid: invalid_path_is_named);
+with_each_release!(over_a_slow_link: round_trips_do_not_grow_with_the_paths);

@@ -1,10 +1,14 @@
 //! A pipe with a round-trip time.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use tempfile::TempDir;
 
 /// One direction of a slow link: what goes in comes out after `delay`, at
 /// full rate. Any amount may be on its way.
@@ -57,22 +61,77 @@ impl DelayedLink {
     }
 }
 
-/// Runs a command at the far end of a link with the given round-trip time;
-/// the near end is this process's stdin and stdout.
+/// A serving program at the far end of a slow link, for one client.
 ///
-/// # Errors
-/// When the command can't be started or waited for.
-pub fn relay_command(mut command: Command, round_trip: Duration) -> io::Result<ExitStatus> {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let input = child.stdin.take().expect("stdin is piped");
-    let output = child.stdout.take().expect("stdout is piped");
-    // Not joined: when the command has ended, nobody waits for more input.
-    thread::spawn(move || DelayedLink::new(round_trip / 2).carry(io::stdin(), input));
-    DelayedLink::new(round_trip / 2).carry(output, io::stdout())?;
-    child.wait()
+/// The near end is a pair of named pipes, which a shell command joins to its
+/// stdin and stdout.
+#[derive(Debug)]
+pub struct DistantServer {
+    pipes: TempDir,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    child: Child,
+}
+
+impl DistantServer {
+    /// Starts the program behind a link with the given round-trip time.
+    ///
+    /// # Panics
+    /// If the program can't be started, or the pipes made.
+    pub fn start(mut command: Command, round_trip: Duration) -> Self {
+        let pipes = tempfile::tempdir().expect("a temporary directory can be made");
+        for name in ["to", "from"] {
+            let mode = Mode::RUSR | Mode::WUSR;
+            mknodat(CWD, pipes.path().join(name), FileType::Fifo, mode, 0)
+                .expect("a named pipe can be made");
+        }
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        let input = child.stdin.take().expect("stdin is piped");
+        let output = child.stdout.take().expect("stdout is piped");
+        let [to, from] = ["to", "from"].map(|name| pipes.path().join(name));
+        let link = || DelayedLink::new(round_trip / 2);
+        let (there, back) = (link(), link());
+        // Opening waits for the other end, so each has a thread.
+        let threads = vec![
+            thread::spawn(move || there.carry(File::open(to)?, input)),
+            thread::spawn(move || back.carry(output, File::create(from)?)),
+        ];
+        Self {
+            pipes,
+            threads,
+            child,
+        }
+    }
+
+    /// The shell command that a client runs to reach the server.
+    pub fn command(&self) -> String {
+        let place = self.pipes.path().display();
+        format!("cat {place}/from & exec cat > {place}/to")
+    }
+
+    /// Waits for the end of the server, whose client has gone.
+    ///
+    /// # Panics
+    /// If the link or the server failed.
+    pub fn finish(mut self) {
+        let status = self.child.wait().expect("our child can be waited for");
+        assert!(status.success(), "the distant server: {status}");
+        for thread in self.threads.drain(..) {
+            let carried = thread.join().expect("a carrier doesn't panic");
+            carried.expect("the link carries everything");
+        }
+    }
+}
+
+impl Drop for DistantServer {
+    fn drop(&mut self) {
+        // It may have ended, or may be waiting for a client that never came.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 #[cfg(test)]

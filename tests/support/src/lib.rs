@@ -25,7 +25,7 @@ mod verify;
 
 pub use bytes::{Message, PathToAdd, command};
 pub use corpus::Corpus;
-pub use delay::{DelayedLink, relay_command};
+pub use delay::{DelayedLink, DistantServer};
 pub use kill_point::{Traced, run_and_kill_at};
 pub use machine::Machine;
 pub use one_byte::OneByteReader;
