@@ -56,7 +56,9 @@ impl Settings {
         let is_root = rustix::process::geteuid().is_root();
         let build_users_group = match config.value("build-users-group") {
             Some(group) => Some(group.to_owned()).filter(|group| !group.is_empty()),
-            None => is_root.then(|| "nixbld".to_owned()),
+            // Nix compat: its default. That the group isn't there is worth a word only if
+            // somebody named it.
+            None => (is_root && group_exists(DEFAULT_GROUP)).then(|| DEFAULT_GROUP.to_owned()),
         };
         let journal = match config.boolean("use-sqlite-wal")? {
             Some(false) => JournalMode::Truncate,
@@ -84,6 +86,10 @@ impl Settings {
             },
         })
     }
+}
+
+fn group_exists(name: &str) -> bool {
+    matches!(posix::unistd::Group::from_name(name), Ok(Some(_)))
 }
 
 fn trusted_keys(config: &Config) -> Result<Vec<PublicKey>, ConfigError> {
@@ -115,6 +121,7 @@ pub(crate) fn user_store(environment: &Environment) -> Option<PathBuf> {
     Some(environment.data_home.as_ref()?.join("nix/root"))
 }
 
+const DEFAULT_GROUP: &str = "nixbld";
 /// The key of the public cache, which real Nix trusts unless told otherwise.
 const DEFAULT_KEY: &str = "cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=";
 
