@@ -13,7 +13,7 @@ use nix_base::{
     ContentAddress, ContentAddressMethod, Hash, HashAlgo, OutputName, StoreDir, StorePath,
 };
 
-use crate::derivation::{BasicDerivation, Derivation, DerivationOutput, InputNode};
+use crate::derivation::{BasicDerivation, Derivation, DerivationOutput};
 use crate::error::Result;
 use crate::hash_modulo::HashMemo;
 
@@ -186,10 +186,7 @@ impl Maker<'_> {
             let made = &self.made[self.made.len() - back];
             let (name, path) = &made.outputs[self.random.below(made.outputs.len())];
             paths.push(self.store_dir.print(path));
-            let node = drv
-                .input_drvs
-                .entry(made.path.clone())
-                .or_insert_with(InputNode::default);
+            let node = drv.input_drvs.entry(made.path.clone()).or_default();
             node.outputs.insert(name.clone());
         }
         paths

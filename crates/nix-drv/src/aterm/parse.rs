@@ -534,3 +534,6 @@ fn ascending<'p, 'a: 'p>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
