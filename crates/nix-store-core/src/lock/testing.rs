@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::flock::{self, LockMode};
 
@@ -44,9 +45,14 @@ pub(super) fn has_waiter(file: &File) -> bool {
         .any(|line| line.contains("-> FLOCK") && line.contains(&inode))
 }
 
-/// Gives way to other threads until `done` holds.
+/// Gives way to other threads until `done` holds; fails when it doesn't for half a minute.
 pub(super) fn wait_until(mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
     while !done() {
+        assert!(
+            Instant::now() < deadline,
+            "what was waited for didn't happen"
+        );
         std::thread::yield_now();
     }
 }

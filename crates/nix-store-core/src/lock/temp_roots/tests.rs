@@ -46,7 +46,8 @@ impl Fixture {
     }
 }
 
-/// Holds the collector lock and speaks on the socket.
+/// Holds the collector lock and speaks on the socket. It lives in the scope of the owner's thread,
+/// so that a failed test lets the owner go.
 struct Collector<'a> {
     fixture: &'a Fixture,
     _lock: GcLock,
@@ -75,8 +76,19 @@ impl Collector<'_> {
     }
 }
 
+/// The next caller; fails when nobody comes or a caller says nothing for half a minute.
 fn accept(listener: &UnixListener) -> BufReader<UnixStream> {
-    BufReader::new(listener.accept().unwrap().0)
+    listener.set_nonblocking(true).unwrap();
+    let mut caller = None;
+    wait_until(|| {
+        caller = listener.accept().ok();
+        caller.is_some()
+    });
+    let (stream, _) = caller.unwrap();
+    stream.set_nonblocking(false).unwrap();
+    let patience = Duration::from_secs(30);
+    stream.set_read_timeout(Some(patience)).unwrap();
+    BufReader::new(stream)
 }
 
 #[test]
@@ -152,10 +164,10 @@ fn refuses_what_is_not_in_the_store_before_recording_anything() {
 #[test]
 fn announces_to_a_running_collector_after_recording() {
     let f = Fixture::new();
-    let collector = f.collector();
-    let listener = collector.listen();
     let paths: Vec<_> = (0..200).map(|n| format!("/nix/store/{n:0>32}-a")).collect();
     thread::scope(|scope| {
+        let collector = f.collector();
+        let listener = collector.listen();
         let owner = scope.spawn(|| {
             let mut roots = f.roots();
             roots.add(paths.iter().map(String::as_str)).unwrap();
@@ -170,10 +182,10 @@ fn announces_to_a_running_collector_after_recording() {
 #[test]
 fn announces_what_was_not_answered_again_when_the_collector_hangs_up() {
     let f = Fixture::new();
-    let collector = f.collector();
-    let listener = collector.listen();
     let paths = [1, 2, 3].map(store_path);
     thread::scope(|scope| {
+        let collector = f.collector();
+        let listener = collector.listen();
         let owner = scope.spawn(|| f.roots().add(paths.iter().map(String::as_str)));
         collector.answer(&mut accept(&listener), 1);
         let second = accept(&listener);
@@ -187,9 +199,9 @@ fn announces_what_was_not_answered_again_when_the_collector_hangs_up() {
 #[test]
 fn waits_for_a_collector_that_does_not_listen_yet() {
     let f = Fixture::new();
-    let collector = f.collector();
     let path = store_path(1);
     thread::scope(|scope| {
+        let collector = f.collector();
         let owner = scope.spawn(|| f.roots().add([path.as_str()]));
         wait_until(|| f.recorded().len() == 1);
         let listener = collector.listen();
@@ -201,11 +213,11 @@ fn waits_for_a_collector_that_does_not_listen_yet() {
 #[test]
 fn waits_for_the_end_of_a_collector_that_never_listens() {
     let f = Fixture::new();
-    let collector = f.collector();
-    // Left by a collector that ended: nobody listens on it.
-    drop(collector.listen());
     let path = store_path(1);
     thread::scope(|scope| {
+        let collector = f.collector();
+        // Left by a collector that ended: nobody listens on it.
+        drop(collector.listen());
         let owner = scope.spawn(|| {
             let mut roots = f.roots();
             roots.add([path.as_str()]).unwrap();
@@ -224,10 +236,10 @@ fn waits_for_the_end_of_a_collector_that_never_listens() {
 #[test]
 fn refuses_an_answer_that_is_not_a_one() {
     let f = Fixture::new();
-    let collector = f.collector();
-    let listener = collector.listen();
     let path = store_path(1);
     thread::scope(|scope| {
+        let collector = f.collector();
+        let listener = collector.listen();
         let owner = scope.spawn(|| {
             let mut roots = f.roots();
             let error = roots.add([path.as_str()]).unwrap_err();

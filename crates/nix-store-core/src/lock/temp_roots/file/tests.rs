@@ -55,13 +55,8 @@ fn clears_what_a_failed_write_left() {
     let mut roots = RootsFile::create(f.state.path()).unwrap();
     let (first, second) = (store_path(1), store_path(2));
     roots.append(&[&first]).unwrap();
-    roots
-        .file
-        .write_all_at(
-            b"/nix/store/half of a record, longer than the next",
-            roots.end,
-        )
-        .unwrap();
+    let half = "/nix/store/a record that a full disk cut off".repeat(9);
+    roots.file.write_all_at(half.as_bytes(), roots.end).unwrap();
     roots.torn = true;
     roots.append(&[&second]).unwrap();
     let expected = format!("{first}\0{second}\0");
