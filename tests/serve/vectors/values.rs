@@ -69,7 +69,7 @@ fn check(vector: &Vector) {
         "realisation" | "realisation-with-deps" => both_ways(
             vector,
             |r| read_realisation(r),
-            |realisation, w| write_realisation(realisation, w),
+            write_realisation,
             |json| realisation_from_json(json).unwrap(),
         ),
         "unkeyed-realisation" => both_ways(
