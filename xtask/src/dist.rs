@@ -35,6 +35,8 @@ fn build() -> Result<PathBuf> {
             .arg(&dir)
             .env("RUSTFLAGS", "-C target-feature=+crt-static")
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            // Names of functions stay, for a trace that somebody sends us.
+            .env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo")
             .current_dir(env::workspace_root()),
     )?;
     Ok(dir.join(target).join("release/nix-serve"))

@@ -24,7 +24,7 @@ fn compare(bench: &Bench, title: String, sizes: &[usize], most: f64) -> Result<(
     let newest = &bench.real[0];
     let safe = newest.variant("flushing", REAL_ON)?;
     let source = corpus::make_store(newest, &dir.join("source"), sizes)?;
-    let copies = Copies::new(&dir, source, Vec::new());
+    let copies = Copies::new(&dir, &source, Vec::new());
     let mut candidates = Vec::new();
     for program in [&bench.ours, &bench.ours_ordered, newest, &safe] {
         candidates.push(copies.candidate(program, program, &program.name, Role::Shown));

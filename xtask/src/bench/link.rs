@@ -9,13 +9,13 @@ use super::report::{Candidate, Claim, Group, Role};
 use super::{Bench, corpus};
 
 pub(super) fn run(bench: &Bench) -> Result<()> {
-    let dir = bench.disk.path().join("link");
+    let dir = bench.fast.path().join("link");
     fs::create_dir_all(&dir)?;
     let count = bench.scaled(300);
     let sizes = corpus::random_sizes(count, 1000, 20_000);
     let xtask = bench.xtask.to_str().context("a path is not UTF-8")?;
     let source = corpus::make_store(&bench.real[0], &dir.join("source"), &sizes)?;
-    let copies = Copies::new(&dir, source, vec![xtask, "delay-proxy", ROUND_TRIP_MS]);
+    let copies = Copies::new(&dir, &source, vec![xtask, "delay-proxy", ROUND_TRIP_MS]);
     let mut candidates = vec![
         copies.candidate(&bench.ours, &bench.ours, "ours", Role::Shown),
         copies.candidate(&bench.ours, &bench.real[0], "our client", Role::Shown),

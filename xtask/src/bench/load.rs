@@ -10,7 +10,7 @@ use super::report::{Candidate, Claim, Group};
 use super::{Bench, corpus};
 
 pub(super) fn run(bench: &Bench) -> Result<()> {
-    let dir = bench.disk.path().join("load");
+    let dir = bench.fast.path().join("load");
     fs::create_dir_all(&dir)?;
     let count = bench.scaled(100_000);
     let text = dir.join("registrations");
