@@ -135,7 +135,7 @@ fn a_database_without_log_works_as_well() {
 #[test]
 fn stores_behind_a_daemon_or_of_other_kinds_are_refused_with_a_way_out() {
     for address in ["daemon", "unix:///x", "s3://bucket", "nonsense"] {
-        let ran = run(nix_serve(["verify", "--store", address]));
+        let ran = run(nix_serve(["add", "x", "--store", address]));
         let error = ran.refusal();
         assert!(
             error.contains(&format!("'{address}'")) && error.contains("use "),
@@ -147,6 +147,72 @@ fn stores_behind_a_daemon_or_of_other_kinds_are_refused_with_a_way_out() {
         ran.refusal().contains("'add' needs a local store"),
         "{}",
         ran.stderr
+    );
+}
+
+#[test]
+fn the_store_of_a_daemon_can_be_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let file = at("file");
+    std::fs::write(&file, "contents").unwrap();
+    let in_place = |words: &[&str], remote: &str| {
+        let mut command = nix_serve(words);
+        command
+            .env("NIX_STORE_DIR", at("store"))
+            .env("NIX_STATE_DIR", at("state"))
+            .env("NIX_REMOTE", remote);
+        run(command)
+    };
+    let added = in_place(&["add", file.to_str().unwrap()], "local");
+    let path = added.line();
+    assert_eq!(in_place(&["path-info", path], "daemon").line(), path);
+    let refused = in_place(&["add", file.to_str().unwrap()], "daemon");
+    assert!(
+        refused.refusal().contains("use --store local"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[test]
+fn whoever_may_not_write_is_told_a_way_out() {
+    use std::os::unix::process::CommandExt;
+    if !rustix::process::geteuid().is_root() {
+        test_support::say("skipped: whoever_may_not_write_is_told_a_way_out: not root");
+        return;
+    }
+    let store = TempStore::new();
+    let path = add_file(&store, "file", "contents");
+    std::fs::set_permissions(
+        store.root(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    // A copy that others may run, wherever the program lies.
+    let directory = tempfile::Builder::new()
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .tempdir()
+        .unwrap();
+    let program = directory.path().join("nix-serve");
+    std::fs::copy(crate::program::NIX_SERVE, &program).unwrap();
+    let as_nobody = |words: &[&str]| {
+        let mut command = std::process::Command::new(&program);
+        command.args(words).args(["--store", &store.address()]);
+        command.env_clear().uid(65534).gid(65534).current_dir("/");
+        run(command)
+    };
+    let refused = as_nobody(&["add", "/etc/hostname"]);
+    let error = refused.refusal();
+    assert!(
+        error.starts_with("error: user 65534 may not open the store in"),
+        "{error}"
+    );
+    assert!(error.contains("--store DIR"), "{error}");
+    assert_eq!(
+        as_nobody(&["path-info", &path]).line(),
+        path,
+        "reading is allowed"
     );
 }
 

@@ -5,6 +5,7 @@
 //! | empty, `auto` | the system's; without one, and not as root, the user's own |
 //! | `local`, `local?PARAMETERS` | the system's, or where the parameters say |
 //! | `/DIR`, `./DIR` | a store below a directory: `local?root=DIR` |
+//! | `daemon`, `unix://` | the system's, for reading |
 //! | `ssh://…`, `exec:…` | another program's, over a pipe |
 
 use std::path::{Path, PathBuf};
@@ -35,6 +36,8 @@ pub(crate) struct LocalAddress {
     pub(crate) durability: Option<Durability>,
     /// `read-only=true`.
     pub(crate) read_only: bool,
+    /// The address as given if it is that of a daemon, which alone may write.
+    pub(crate) daemon: Option<String>,
 }
 
 impl Address {
@@ -50,10 +53,12 @@ impl Address {
         let address = match parsed {
             StoreAddress::Auto(parameters) => automatic(parameters, environment),
             StoreAddress::Local(parameters) => local(parameters, environment),
-            StoreAddress::Other { scheme, .. } if scheme == "unix" => bail!(
-                "store '{text}' is behind a Nix daemon, whose protocol this program doesn't \
-                 speak: use --store local as the store's owner, or --store with another store"
-            ),
+            // The daemon keeps the system's store, which may be read without it.
+            StoreAddress::Other { scheme, .. } if scheme == "unix" => {
+                let mut address = local(Parameters::new(), environment)?;
+                address.daemon = Some(text.to_owned());
+                Ok(address)
+            }
             remote if remote.is_remote() => return Ok(Self::Remote(text.to_owned(), remote)),
             _ => bail!("{}", unknown(text)),
         };
@@ -98,6 +103,7 @@ fn local(parameters: Parameters, environment: &Environment) -> anyhow::Result<Lo
         layout: StoreLayout::default(),
         durability: None,
         read_only: false,
+        daemon: None,
     };
     let mut store = environment.store_dir.clone();
     let (mut root, mut real, mut state, mut log) = (None, None, None, None);

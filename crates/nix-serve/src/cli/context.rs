@@ -1,5 +1,9 @@
 //! What a command finds around it: the environment, the configuration and the store.
 
+use std::io;
+use std::path::Path;
+
+use anyhow::bail;
 use nix_base::StoreDir;
 use nix_store_core::{Access, LocalStore, StoreConfig, StoreLayout};
 
@@ -88,8 +92,40 @@ impl Context {
     pub(crate) fn open_store(&self, command: &str, purpose: Purpose) -> anyhow::Result<LocalStore> {
         let settings = self.settings()?;
         let address = self.address(&settings)?.require_local(command)?;
-        Ok(LocalStore::open(store_config(address, settings, purpose))?)
+        if let Some(daemon) = address
+            .daemon
+            .as_ref()
+            .filter(|_| purpose == Purpose::Write)
+        {
+            bail!(
+                "'{command}' can't write to store '{daemon}', which is behind a Nix daemon whose \
+                 protocol this program doesn't speak: use --store local as the store's owner, or \
+                 --store with another store"
+            );
+        }
+        let config = store_config(address, settings, purpose);
+        let state = config.layout.state.clone();
+        LocalStore::open(config).map_err(|error| explain_denial(error, &state))
     }
+}
+
+/// Tells a way out to whoever may not write to the store.
+fn explain_denial(error: nix_store_core::Error, state: &Path) -> anyhow::Error {
+    let error = anyhow::Error::from(error);
+    let is_denied = error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    });
+    if !is_denied {
+        return error;
+    }
+    let user = rustix::process::geteuid().as_raw();
+    error.context(format!(
+        "user {user} may not open the store in '{}': act as its owner, or use another store \
+         with --store DIR",
+        state.display()
+    ))
 }
 
 /// How to open the store at `address`.
@@ -97,7 +133,7 @@ fn store_config(address: LocalAddress, settings: Settings, purpose: Purpose) -> 
     let mut config = StoreConfig::new(address.layout);
     config.durability = address.durability.unwrap_or(settings.durability);
     config.access = match purpose {
-        _ if address.read_only => Access::ReadOnly,
+        _ if address.read_only || address.daemon.is_some() => Access::ReadOnly,
         Purpose::Read => Access::Auto,
         Purpose::Write => Access::ReadWrite,
     };

@@ -44,10 +44,7 @@ pub(crate) fn finish(result: anyhow::Result<ExitCode>, colour: Colour) -> ExitCo
         Err(error) => error,
     };
     // Whoever closed our output knows, as with `nix-store --dump PATH | head`.
-    if error
-        .chain()
-        .any(|cause| cause.is::<OutputClosed>() || is_closed_output(cause))
-    {
+    if has_cause::<OutputClosed>(&error) {
         return ExitCode::FAILURE;
     }
     print_line(&format!(
@@ -84,7 +81,7 @@ pub(crate) fn finish_usage(error: &UsageError, colour: Colour) -> ExitCode {
 
 /// The chain of causes in one line.
 pub(crate) fn one_line(error: &anyhow::Error) -> String {
-    if error.chain().any(|cause| cause.is::<Interrupted>()) {
+    if has_cause::<Interrupted>(error) {
         // Nix compat: its words.
         return Interrupted.to_string();
     }
@@ -115,11 +112,14 @@ pub(crate) fn print_line(line: &str) {
         .write_all(format!("{line}\n").as_bytes());
 }
 
-fn is_closed_output(cause: &(dyn std::error::Error + 'static)) -> bool {
-    let inner = cause
-        .downcast_ref::<io::Error>()
-        .and_then(io::Error::get_ref);
-    inner.is_some_and(|inner| inner.is::<OutputClosed>())
+/// Whether a `T` is among the causes, perhaps inside of an I/O error.
+fn has_cause<T: std::error::Error + 'static>(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let inner = cause
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        cause.is::<T>() || inner.is_some_and(|inner| inner.is::<T>())
+    })
 }
 
 /// Terminal colours.
@@ -144,6 +144,12 @@ mod tests {
         let cause = io::Error::other(io::Error::other("disk on fire"));
         let error = anyhow::Error::new(cause).context("cannot write");
         assert_eq!(one_line(&error), "cannot write: disk on fire");
+    }
+
+    #[test]
+    fn a_signal_is_the_only_reason_worth_telling() {
+        let error = anyhow::Error::new(io::Error::from(Interrupted)).context("cannot read");
+        assert_eq!(one_line(&error), "interrupted by the user");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -39,7 +39,7 @@ pub(crate) struct SignalWatch {
 
 impl SignalWatch {
     /// Takes over the signals, which set `raised` from now on. The process is killed by
-    /// the signal that came if it has not ended [`GRACE`] later.
+    /// the signal that came if it has not ended [`GRACE`] later, or another one comes.
     pub(crate) fn install(raised: Arc<AtomicBool>) -> io::Result<Self> {
         let (wake, ring) = io::pipe()?;
         let ring = OwnedFd::from(ring);
@@ -56,7 +56,11 @@ impl SignalWatch {
                 };
                 // Closing the only writing end makes the pipe readable for good.
                 drop(ring);
-                std::thread::sleep(GRACE);
+                let deadline = Instant::now() + GRACE;
+                // Whoever sends a second signal doesn't want to wait.
+                while Instant::now() < deadline && signals.pending().next().is_none() {
+                    std::thread::sleep(STEP);
+                }
                 // It can only fail for signals that can't be handled.
                 let _ = signal_hook::low_level::emulate_default_handler(first);
             })?;
@@ -125,4 +129,5 @@ impl Read for Input {
 const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 /// A server is to be gone five seconds after a signal.
 const GRACE: Duration = Duration::from_secs(4);
+const STEP: Duration = Duration::from_millis(50);
 const STACK: usize = 64 << 10;

@@ -62,9 +62,19 @@ fn pipes_are_remote_with_all_their_words() {
 }
 
 #[test]
+fn a_store_behind_a_daemon_is_the_systems_own() {
+    for text in ["daemon", "unix://", "unix:///run/socket"] {
+        let Address::Local(address) = parse(text).unwrap() else {
+            panic!("'{text}' is local");
+        };
+        assert_eq!(address.layout, StoreLayout::default());
+        assert_eq!(address.daemon.as_deref(), Some(text));
+    }
+}
+
+#[test]
 fn refusals_name_the_address_and_a_way_out() {
     insta::assert_snapshot!(error("s3://bucket"), @"don't know how to open Nix store 's3://bucket': use auto, local, a directory, local?root=DIR, ssh://HOST or exec:COMMAND");
-    insta::assert_snapshot!(error("daemon"), @"store 'daemon' is behind a Nix daemon, whose protocol this program doesn't speak: use --store local as the store's owner, or --store with another store");
     insta::assert_snapshot!(error("local?root"), @"cannot use store address 'local?root': parameter 'root' of 'local?root' should have the form 'name=value'");
     insta::assert_snapshot!(error("local?root=%+f"), @"cannot use store address 'local?root=%+f': '%+f' has a malformed percent escape");
     insta::assert_snapshot!(error("local?store=here"), @"cannot use store address 'local?store=here': 'here' is not a store directory: it must be an absolute path without '.', '..' or control characters");

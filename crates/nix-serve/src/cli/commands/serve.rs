@@ -1,7 +1,7 @@
 //! `serve`: the serve protocol on stdin and stdout.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,6 +18,9 @@ use crate::server::{ServeError, ServeOptions, serve};
 /// Serves one connection.
 pub(crate) fn run(role: Role, context: &Context) -> anyhow::Result<ExitCode> {
     let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    if input.is_terminal() {
+        tracing::warn!("the serve protocol is for programs: a client such as ssh starts this");
+    }
     let output = protocol_output().context("cannot use stdout")?;
     let options = ServeOptions {
         write: role == Role::Write,
