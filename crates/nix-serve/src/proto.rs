@@ -27,3 +27,6 @@ pub use version::{Capabilities, ServeVersion, VersionWord};
 
 /// Result of reading a protocol value.
 pub type Result<T, E = ProtoError> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests;

@@ -99,3 +99,6 @@ fn read_version(reader: &mut (impl Read + ?Sized)) -> Result<VersionWord> {
     }
     Ok(word)
 }
+
+#[cfg(test)]
+mod tests;
