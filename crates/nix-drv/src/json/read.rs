@@ -168,11 +168,19 @@ impl<'r> Reader<'r> {
             name,
             outputs,
             input_srcs,
-            platform: text(self.member("system")?, "system")?.into(),
+            platform: text(self.platform()?, "system")?.into(),
             builder: text(self.member("builder")?, "builder")?.into(),
             args,
             env: self.env()?,
         })
+    }
+
+    /// 2.3 calls it by the name that it has everywhere else.
+    fn platform(&self) -> Result<&'r Value> {
+        match self.object.get("platform") {
+            Some(platform) => Ok(platform),
+            None => self.member("system"),
+        }
     }
 
     fn env(&self) -> Result<BTreeMap<BString, BString>> {
