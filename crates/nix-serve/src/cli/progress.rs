@@ -45,6 +45,7 @@ impl CopyProgress for Report {
             Some(bar) => {
                 bar.set_length(bytes);
                 bar.set_prefix(format!("0/{paths}"));
+                bar.enable_steady_tick(TICK);
             }
             // Nix compat: its words.
             None if paths > 0 => tracing::info!("copying {paths} paths..."),
@@ -105,7 +106,6 @@ fn start_bar() -> ProgressBar {
         bar.set_style(style());
         bar
     });
-    bar.enable_steady_tick(TICK);
     bar.clone()
 }
 
