@@ -9,23 +9,24 @@
 //!           fstat(fd): size 0 and still linked → held
 //!                      no longer linked        → the owner before us removed it: loop
 //!                      linked, but size not 0  → left by a fault: remove it, loop
-//! release:  if removal was requested: unlink(name), then write(fd, "d")
+//! release:  if removal was requested: unlink(name), then ftruncate(fd, 1)
 //!           close(fd)
 //! ```
 //!
 //! Why this excludes. Only the holder of the lock of an inode unlinks its name, and it does so
 //! before it lets go. So whoever gets the lock of an inode that is still linked is the only one to
 //! have the lock under this name; whoever gets it later finds the inode unlinked and starts again
-//! with the name. Real Nix doesn't look at the link count, hence the byte for its benefit. The
-//! byte follows the unlink, since a file that is linked and not empty makes every Nix spin for
-//! ever; a death between the two leaves the name free and the inode unlinked, which is harmless.
+//! with the name. Real Nix doesn't look at the link count but at the size, hence the mark (where
+//! real Nix writes a byte). It follows the unlink, since a file that is linked and not empty makes
+//! every Nix spin for ever; a death between the two leaves the name free and the inode unlinked,
+//! which is harmless.
 //!
 //! Collectors remove lock files whose path isn't a root: take a temporary root for the path
 //! ([`TempRoots`](super::TempRoots)) before its lock.
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -238,10 +239,10 @@ impl PathLock {
             // The file stays as it is: with a byte in it, it would make every Nix spin.
             Err(source) => return Err(LockError::io("remove lock file", &path(), source)),
         }
-        // After the unlink, never before it. On a full disk a hole serves as well as a byte.
+        // After the unlink, never before it. Nix compat: others only look at the size, so a hole
+        // serves as well as the byte that real Nix writes; it takes no page and no disk space.
         self.file
-            .write_all(b"d")
-            .or_else(|_| self.file.set_len(1))
+            .set_len(1)
             .map_err(|source| LockError::io("mark lock file", &path(), source))
     }
 }

@@ -1,5 +1,6 @@
 //! Tests of this module.
 
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::sync::mpsc;
 use std::thread;
