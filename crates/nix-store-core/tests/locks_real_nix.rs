@@ -282,10 +282,9 @@ fn a_lock_file_that_makes_real_nix_spin_is_cleared_by_ours() {
 
 /// Not a test of its own: the process that [`a_killed_owner_is_forgotten`] kills.
 #[test]
-#[ignore = "pins a path for ever, as another test's child"]
 fn owner_process() {
     let (Ok(state), Ok(path)) = (std::env::var("OWNER_STATE"), std::env::var("OWNER_PATH")) else {
-        say("skipped: this is a part of 'a_killed_owner_is_forgotten'");
+        say("'owner_process' does something only as the child of 'a_killed_owner_is_forgotten'");
         return;
     };
     let mut roots = TempRoots::new(state.as_ref(), "/nix/store");
@@ -298,7 +297,7 @@ fn a_killed_owner_is_forgotten() {
     Shared::each(|shared| {
         let path = shared.add("owned");
         let mut owner = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "owner_process", "--ignored"])
+            .args(["--exact", "owner_process"])
             .env("OWNER_STATE", shared.store.state_dir())
             .env("OWNER_PATH", &path)
             .stdin(Stdio::piped())
