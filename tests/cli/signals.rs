@@ -1,5 +1,7 @@
 //! SIGTERM and SIGINT end a command in order.
 
+use std::io::Read;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -67,4 +69,38 @@ fn a_server_in_the_middle_of_an_import_leaves_nothing_of_it() {
     assert_eq!(store.names(), [".links"]);
     assert_eq!(temp_roots(&store), 0);
     run(on(&store, ["verify", "--check-contents"])).lines();
+}
+
+#[test]
+fn a_copy_gives_up_its_roots_although_the_server_says_nothing() {
+    let store = TempStore::new();
+    let path = crate::program::add_file(&store, "file", "contents");
+    let mut child = on(&store, ["copy", "--to", "exec:exec cat > /dev/null", &path])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    poll_until("the copy to pin its paths", || {
+        (temp_roots(&store) > 0).then_some(())
+    });
+    let start = Instant::now();
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    let status = child.wait().unwrap();
+    assert!(
+        start.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        start.elapsed()
+    );
+    let mut said = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert_eq!(said, "error: interrupted by the user\n");
+    assert_eq!(temp_roots(&store), 0);
 }

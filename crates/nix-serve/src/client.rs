@@ -38,7 +38,7 @@ pub use copy_to::{CopyToPlan, NarSource, Substitute};
 pub use error::{BoxError, ClientError, Distrust, RemoteEnd};
 pub use progress::{CopyProgress, CopySummary, NoProgress};
 pub use remote_store::RemoteStore;
-pub use transport::{Transport, TransportOptions};
+pub use transport::{Terminator, Transport, TransportOptions};
 
 /// Result of what a client does.
 pub type Result<T, E = ClientError> = std::result::Result<T, E>;

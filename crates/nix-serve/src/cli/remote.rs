@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use nix_base::StoreDir;
 
 use super::context::Context;
+use super::signals::SignalWatch;
 use crate::client::ssh::parse_ssh_options;
 use crate::client::{ClientConnection, StoreAddress, Transport, TransportOptions};
 
@@ -16,12 +17,14 @@ pub(crate) enum Compress {
     Yes,
 }
 
-/// Starts what leads to the store at `address`; its stderr becomes part of our log.
+/// Starts what leads to the store at `address`; its stderr becomes part of our log. A signal
+/// ends it, so that nobody waits for it any longer.
 pub(crate) fn connect(
     address: &StoreAddress,
     dir: &StoreDir,
     compress: Compress,
     context: &Context,
+    watch: &SignalWatch,
 ) -> anyhow::Result<ClientConnection> {
     let mut options = TransportOptions {
         compress: compress == Compress::Yes,
@@ -38,8 +41,10 @@ pub(crate) fn connect(
             tracing::warn!("unknown parameter '{name}' of store '{address}'");
         }
     }
-    Ok(ClientConnection::new(
-        Transport::open(address, options)?,
-        dir.clone(),
-    ))
+    let transport = Transport::open(address, options)?;
+    let terminator = transport.terminator();
+    watch.on_signal(move || terminator.terminate());
+    // One that came before the line above has not done it.
+    watch.check()?;
+    Ok(ClientConnection::new(transport, dir.clone()))
 }

@@ -9,8 +9,8 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -35,6 +35,25 @@ impl From<Interrupted> for io::Error {
 pub(crate) struct SignalWatch {
     raised: Arc<AtomicBool>,
     wake: Arc<OwnedFd>,
+    actions: Actions,
+}
+
+/// What to do when a signal comes.
+#[derive(Clone, Default)]
+struct Actions(Arc<Mutex<Vec<Action>>>);
+
+type Action = Box<dyn FnOnce() + Send>;
+
+impl std::fmt::Debug for Actions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Actions")
+    }
+}
+
+impl Actions {
+    fn lock(&self) -> MutexGuard<'_, Vec<Action>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl SignalWatch {
@@ -47,6 +66,8 @@ impl SignalWatch {
             signal_hook::flag::register(signal, Arc::clone(&raised))?;
         }
         let mut signals = Signals::new(SIGNALS)?;
+        let actions = Actions::default();
+        let pending = actions.clone();
         std::thread::Builder::new()
             .name("signals".into())
             .stack_size(STACK)
@@ -56,6 +77,8 @@ impl SignalWatch {
                 };
                 // Closing the only writing end makes the pipe readable for good.
                 drop(ring);
+                let actions = std::mem::take(&mut *pending.lock());
+                actions.into_iter().for_each(|action| action());
                 let deadline = Instant::now() + GRACE;
                 // Whoever sends a second signal doesn't want to wait.
                 while Instant::now() < deadline && signals.pending().next().is_none() {
@@ -67,7 +90,13 @@ impl SignalWatch {
         Ok(Self {
             raised,
             wake: Arc::new(wake.into()),
+            actions,
         })
+    }
+
+    /// Has `action` done on another thread when a signal comes.
+    pub(crate) fn on_signal(&self, action: impl FnOnce() + Send + 'static) {
+        self.actions.lock().push(Box::new(action));
     }
 
     /// Fails once a signal came.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::address::{AddressError, SshAddress, StoreAddress};
@@ -114,9 +114,15 @@ impl Transport {
             remote: Remote {
                 name,
                 log: remote_log,
-                child: Some(Mutex::new(child)),
+                child: Some(Arc::new(Mutex::new(child))),
             },
         })
+    }
+
+    /// Ends the process from another thread, so that whoever waits for the server goes on.
+    #[must_use]
+    pub fn terminator(&self) -> Terminator {
+        Terminator(self.remote.child.clone())
     }
 
     /// A server behind descriptors that exist already, such as a socket's.
@@ -142,12 +148,26 @@ fn widen(pipe: &OwnedFd) {
     let _ = pipe;
 }
 
+/// A hold on the process of a [`Transport`], to end it.
+#[derive(Debug, Clone)]
+pub struct Terminator(Option<Arc<Mutex<Child>>>);
+
+impl Terminator {
+    /// Asks the process to end. Does nothing if it has, or if there is none.
+    pub fn terminate(&self) {
+        if let Some(child) = &self.0 {
+            let mut child = child.lock().unwrap_or_else(PoisonError::into_inner);
+            terminate(&mut child);
+        }
+    }
+}
+
 /// The server's name, its process and its last words. Dropping it ends the process.
 #[derive(Debug)]
 pub(crate) struct Remote {
     name: String,
     log: RemoteLog,
-    child: Option<Mutex<Child>>,
+    child: Option<Arc<Mutex<Child>>>,
 }
 
 impl Remote {
@@ -166,10 +186,8 @@ impl Remote {
 
     /// Asks the process to end, so that neither direction blocks any longer.
     pub(crate) fn terminate(&self) {
-        if let Some(mut child) = self.child()
-            && matches!(child.try_wait(), Ok(None))
-        {
-            signal(&child);
+        if let Some(mut child) = self.child() {
+            terminate(&mut child);
         }
     }
 
@@ -212,7 +230,10 @@ impl Drop for Remote {
 }
 
 /// A request to end rather than a kill, so that `ssh` and wrappers can pass it on.
-fn signal(child: &Child) {
+fn terminate(child: &mut Child) {
+    if !matches!(child.try_wait(), Ok(None)) {
+        return;
+    }
     let pid = i32::try_from(child.id()).ok();
     if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
         // Not waited for yet, so the id is still the child's.

@@ -50,7 +50,7 @@ pub(crate) fn run(args: &CopyArgs, context: &Context) -> anyhow::Result<ExitCode
         wanted: store_paths(&args.paths, store.layout())?,
         store: &store,
     };
-    let mut connection = connect(&address, store.store_dir(), compress, context)?;
+    let mut connection = connect(&address, store.store_dir(), compress, context, &watch)?;
     let missing = match args.direction {
         Direction::To => copy.to(&mut connection),
         Direction::From => copy.from(&mut connection),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use nix_base::json::path_info::{PathInfoFormat, StoreFacts, path_info_to_json};
 use nix_base::{StoreDir, StorePath, StorePathSet, ValidPathInfo};
@@ -14,6 +15,7 @@ use crate::cli::low_args::PathInfoArgs;
 use crate::cli::output::Output;
 use crate::cli::path_arg::store_paths;
 use crate::cli::remote::{Compress, connect};
+use crate::cli::signals::SignalWatch;
 use crate::client::order::references_first;
 use crate::client::{ClientError, RemoteStore};
 use crate::proto::request::QueryClosure;
@@ -34,8 +36,11 @@ pub(crate) fn run(args: &PathInfoArgs, context: &Context) -> anyhow::Result<Exit
             let layout = StoreLayout::new(context.store_dir()?, "", "");
             let asked = store_paths(&args.paths, &layout)?;
             let dir = layout.store_dir;
-            let connection = connect(&address, &dir, Compress::AsAddressed, context)?;
-            let infos = of_remote(RemoteStore::new(connection), args, &asked)?;
+            let watch = SignalWatch::install(Arc::default())?;
+            let connection = connect(&address, &dir, Compress::AsAddressed, context, &watch)?;
+            let infos = of_remote(RemoteStore::new(connection), args, &asked);
+            watch.check()?;
+            let infos = infos?;
             (dir, asked, infos)
         }
     };
