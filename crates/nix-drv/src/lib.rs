@@ -5,6 +5,7 @@
 pub mod aterm;
 pub mod check;
 pub mod derivation;
+pub mod diff;
 pub mod error;
 #[cfg(feature = "generate")]
 pub mod generate;

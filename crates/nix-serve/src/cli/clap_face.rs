@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
+use super::drv_args::DrvCommand;
 use super::log_format::LogFormat;
 use super::low_args::{
     AddArgs, Command, Contents, CopyArgs, DEFAULT_VERBOSITY, Direction, GlobalArgs, LowArgs,
@@ -154,6 +155,12 @@ enum Own {
         #[arg(value_hint = ValueHint::AnyPath)]
         paths: Vec<PathBuf>,
     },
+    /// Look into derivations
+    #[command(after_help = DRV_EXAMPLES)]
+    Drv {
+        #[command(subcommand)]
+        command: DrvCommand,
+    },
     /// Print a completion script
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
@@ -246,6 +253,7 @@ impl From<Own> for Command {
             }),
             Own::LoadDb => Self::LoadDb,
             Own::DumpDb { paths } => Self::DumpDb(paths),
+            Own::Drv { command } => Self::Drv(command),
             Own::Completions { shell } => Self::Completions(shell),
             Own::Man { dir } => Self::Man(dir),
         }
@@ -317,6 +325,14 @@ const DUMP_DB_EXAMPLES: &str = "\
 Examples:
   nix-serve dump-db > registrations
   nix-serve dump-db $(nix-store -qR ./result)";
+const DRV_EXAMPLES: &str = "\
+Examples:
+  nix-serve drv show /nix/store/…-hello.drv
+  nix-serve drv outputs --check /nix/store/…-hello.drv
+  nix-serve drv diff old.drv new.drv
+
+A file elsewhere is called NAME.drv or HASH-NAME.drv; its inputs are looked for in the
+store, and beside it.";
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   nix-serve completions bash > ~/.local/share/bash-completion/completions/nix-serve";

@@ -4,6 +4,7 @@ pub(super) mod add;
 pub(super) mod check_validity;
 pub(super) mod completions;
 pub(super) mod copy;
+pub(super) mod drv;
 pub(super) mod dump;
 pub(super) mod dump_db;
 pub(super) mod export;

@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 
+use super::drv_args::DrvCommand;
 use super::log_format::LogFormat;
 
 /// A parsed command line.
@@ -78,6 +79,8 @@ pub(crate) enum Command {
     Export(Vec<PathBuf>),
     /// Add the paths of an export stream.
     Import,
+    /// Answer a question about derivations.
+    Drv(DrvCommand),
     /// Print a completion script.
     Completions(clap_complete::Shell),
     /// Write manual pages into a directory, or the main one to stdout.

@@ -23,6 +23,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<ExitCod
         Command::CheckValidity(args) => commands::check_validity::run(&args, context),
         Command::Export(paths) => commands::export::run(&paths, context),
         Command::Import => commands::import::run(context),
+        Command::Drv(command) => commands::drv::run(&command, context),
         Command::Completions(shell) => commands::completions::run(shell),
         Command::Man(dir) => commands::man::run(dir.as_deref()),
         Command::SelfCheck => commands::self_check::run(),
