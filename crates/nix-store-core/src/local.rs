@@ -14,7 +14,7 @@ mod verify;
 use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use nix_base::{StoreDir, StorePathSet};
+use nix_base::{StoreDir, StorePath, StorePathSet};
 
 use crate::db::Db;
 use crate::error::{Error, Result};
@@ -79,6 +79,19 @@ impl LocalStore {
             });
         }
         Ok(())
+    }
+
+    /// [`Self::add_temp_roots`] for one path; cheap if it is kept already.
+    ///
+    /// # Errors
+    /// The store is read-only, or the root can't be recorded.
+    pub fn add_temp_root(&self, path: &StorePath) -> Result<()> {
+        self.require_writable("add temporary roots")?;
+        let printed = self.store_dir().print(path);
+        self.temp_roots
+            .borrow_mut()
+            .add([printed.as_str()])
+            .map_err(|error| Error::lock("add temporary roots", error))
     }
 
     /// Keeps `paths` from being collected until the store is dropped, whether they are

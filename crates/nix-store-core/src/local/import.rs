@@ -31,6 +31,8 @@ use crate::lock::{LockDir, Wait};
 pub const BATCH_PATHS: usize = 256;
 /// Most bytes of NARs in a batch, unless a single one is larger.
 pub const BATCH_BYTES: u64 = 8 * 1024 * 1024;
+/// From this size on, in bytes, it is asked before unpacking whether an object is valid.
+const ASK_FIRST: u64 = 256 * 1024;
 /// Largest `.drv` file that is parsed, in bytes.
 const MAX_DERIVATION: u64 = 64 * 1024 * 1024;
 
@@ -126,7 +128,11 @@ impl<'s> ImportBatch<'s> {
     /// A NAR that breaks the format, or differs from what was announced; failing disk or
     /// database. Nothing of the object stays then.
     pub fn stage(&self, info: ValidPathInfo, nar: &mut dyn BufRead) -> Result<()> {
-        if self.is_present(&info.path)? {
+        self.pin(&info.path)?;
+        // A small object is unpacked without asking: the commit asks for the whole batch.
+        if self.is_pending(&info.path)
+            || info.nar_size > ASK_FIRST && self.store.is_valid(&info.path)?
+        {
             self.skip(&info, nar)?;
             self.pending.borrow_mut().push(Pending::AlreadyValid);
             return Ok(());
@@ -165,7 +171,8 @@ impl<'s> ImportBatch<'s> {
         let Unpacked(tree) = object;
         info.info.nar_hash = tree.nar_hash;
         info.info.nar_size = tree.nar_size;
-        if self.is_present(&info.path)? {
+        self.pin(&info.path)?;
+        if self.is_pending(&info.path) {
             self.staging()?.discard(&tree);
             self.pending.borrow_mut().push(Pending::AlreadyValid);
             return Ok(());
@@ -173,11 +180,9 @@ impl<'s> ImportBatch<'s> {
         self.enqueue(info, tree)
     }
 
-    /// Pins `path` and tells whether it is valid or staged.
-    fn is_present(&self, path: &StorePath) -> Result<bool> {
+    fn pin(&self, path: &StorePath) -> Result<()> {
         self.store.require_writable("add to the store")?;
-        self.store.add_temp_roots(&[path.clone()].into())?;
-        Ok(self.is_pending(path) || self.store.is_valid(path)?)
+        self.store.add_temp_root(path)
     }
 
     fn enqueue(&self, info: ValidPathInfo, tree: StagedTree) -> Result<()> {

@@ -30,7 +30,7 @@ pub(crate) struct StagingDir {
     name: String,
     path: PathBuf,
     next: Cell<u64>,
-    durability: Durability,
+    options: RestoreOptions,
 }
 
 /// An object in a [`StagingDir`], complete and with canonical metadata.
@@ -53,7 +53,7 @@ impl StagingDir {
         let path = random_path()?;
         let name = path.base_name();
         let real = store.layout().real_store.join(&name);
-        store.add_temp_roots(&[path].into())?;
+        store.add_temp_root(&path)?;
         let store_fd = rustix::io::fcntl_dupfd_cloexec(store.store_fd(), 0).map_err(|source| {
             Error::io("use store directory", &store.layout().real_store, source)
         })?;
@@ -62,13 +62,19 @@ impl StagingDir {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let dir = rustix::fs::openat(&store_fd, &name, flags, Mode::empty())
             .map_err(|source| Error::io("open directory", &real, source))?;
+        let mut options = RestoreOptions::default();
+        options.metadata = Metadata::Canonical;
+        options.root_writable = !rustix::process::geteuid().is_root();
+        if store.config().durability != Durability::None {
+            options.flush = Flush::StartWriteback;
+        }
         Ok(Self {
             store: store_fd,
             dir,
             name,
             path: real,
             next: Cell::new(0),
-            durability: store.config().durability,
+            options,
         })
     }
 
@@ -85,13 +91,12 @@ impl StagingDir {
         if let Some(limit) = limit {
             reader = reader.with_limit(limit);
         }
-        let mut options = RestoreOptions::default();
-        options.metadata = Metadata::Canonical;
-        options.root_writable = !rustix::process::geteuid().is_root();
-        if self.durability != Durability::None {
-            options.flush = Flush::StartWriteback;
-        }
-        let unpacked = restore_nar(&mut reader, self.dir.as_fd(), OsStr::new(&name), &options);
+        let unpacked = restore_nar(
+            &mut reader,
+            self.dir.as_fd(),
+            OsStr::new(&name),
+            &self.options,
+        );
         let stats = match unpacked {
             Ok(stats) => stats,
             Err(source) => {
@@ -107,7 +112,7 @@ impl StagingDir {
             name,
             nar_hash,
             nar_size,
-            needs_chmod: stats.directories > 0 && options.root_writable,
+            needs_chmod: stats.directories > 0 && self.options.root_writable,
             entries: stats.files + stats.directories + stats.symlinks,
         })
     }
