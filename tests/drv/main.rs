@@ -7,5 +7,6 @@
 )]
 
 mod altered;
+mod commands;
 mod instantiated;
 mod private_store;
