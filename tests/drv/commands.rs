@@ -1,7 +1,7 @@
 //! `nix-serve drv` on files of a temporary directory.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use nix_base::{StoreDir, StorePath};
@@ -85,7 +85,7 @@ fn stack(files: &mut Files, version: &str) -> PathBuf {
     top
 }
 
-fn name(file: &PathBuf) -> &str {
+fn name(file: &Path) -> &str {
     file.file_name().unwrap().to_str().unwrap()
 }
 

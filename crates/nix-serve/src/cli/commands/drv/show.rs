@@ -1,5 +1,6 @@
 //! `drv show`: derivations as JSON.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
@@ -25,10 +26,10 @@ pub(super) fn run(args: &ShowArgs, layout: StoreLayout) -> anyhow::Result<ExitCo
         shown.insert(found.path, found.drv);
     }
     while let Some(path) = todo.pop_first() {
-        if !shown.contains_key(&path) {
-            let drv = files.derivation(&path)?;
+        if let Entry::Vacant(entry) = shown.entry(path) {
+            let drv = files.derivation(entry.key())?;
             todo.extend(drv.input_drvs.keys().cloned());
-            shown.insert(path, drv);
+            entry.insert(drv);
         }
     }
     let drvs = shown.iter().map(|(path, drv)| (path, &**drv));
