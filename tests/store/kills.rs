@@ -8,7 +8,9 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::process::Command;
 
-use test_support::{Message, PathToAdd, Peer, TempStore, Traced, run_and_kill_at, run_ok, say, verify_command};
+use test_support::{
+    Message, PathToAdd, Peer, TempStore, Traced, run_and_kill_at, run_ok, say, verify_command,
+};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_nix-serve");
 
@@ -81,7 +83,11 @@ fn assert_clean(store: &TempStore, peer: &Peer, what: &str) {
     let mut theirs = peer.command("nix-store");
     theirs.args(["--store", &store.address(), "--verify", "--check-contents"]);
     let report = verify_command(theirs);
-    assert!(report.success && report.problems.is_empty(), "{what}: {}", report.stderr);
+    assert!(
+        report.success && report.problems.is_empty(),
+        "{what}: {}",
+        report.stderr
+    );
 }
 
 fn kill_everywhere(name: &str, import: &Import, step: u64) -> u64 {
@@ -110,16 +116,25 @@ fn kill_everywhere(name: &str, import: &Import, step: u64) -> u64 {
         let peer = peers[usize::try_from(points).unwrap() % peers.len()];
         assert_clean(&store, peer, &what);
         let retried = import.run_and_kill(&store, u64::MAX);
-        assert!(matches!(retried, Traced::Ended { status: 0, .. }), "{what}: retry: {retried:?}");
+        assert!(
+            matches!(retried, Traced::Ended { status: 0, .. }),
+            "{what}: retry: {retried:?}"
+        );
         import.assert_complete(&store);
         points += 1;
     }
-    say(&format!("kill points: {name}: {points} of {calls} system calls"));
+    say(&format!(
+        "kill points: {name}: {points} of {calls} system calls"
+    ));
     points
 }
 
 fn step() -> u64 {
-    if std::env::var_os("SOAK").is_some() { 1 } else { 20 }
+    if std::env::var_os("SOAK").is_some() {
+        1
+    } else {
+        20
+    }
 }
 
 #[test]
@@ -140,11 +155,13 @@ fn killed_at_any_system_call_of_its_creation_a_store_can_be_made_again() {
         let store = TempStore::new();
         let _ = import.run_and_kill(&store, at);
         let retried = import.run_and_kill(&store, u64::MAX);
-        assert!(matches!(retried, Traced::Ended { status: 0, .. }), "at {at}: {retried:?}");
+        assert!(
+            matches!(retried, Traced::Ended { status: 0, .. }),
+            "at {at}: {retried:?}"
+        );
         import.assert_complete(&store);
         if let Some(peer) = Peer::all().last() {
             assert_clean(&store, peer, &format!("creation killed at {at}"));
         }
     }
 }
-

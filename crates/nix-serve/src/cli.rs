@@ -10,6 +10,7 @@ mod commands;
 mod config;
 mod context;
 mod copy_closure_face;
+mod drv_args;
 mod env;
 mod log_format;
 mod logging;

@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, Write};
 
 use nix_base::{ValidPathInfo, WireWrite};
+use nix_store_core::ImportBatch;
 
 use super::ServeError;
 use super::session::{Session, arguments};
@@ -21,6 +22,13 @@ impl<W: Write> Session<'_, W> {
             self.commit()?;
         }
         Ok(())
+    }
+
+    /// Adds the objects of an export stream; one acknowledgement for all.
+    pub(super) fn import_paths(&self, input: &mut impl BufRead) -> Result<(), ServeError> {
+        // A batch of its own: nothing of it is acknowledged before the end.
+        ImportBatch::new(self.store).import_stream(input, &mut |_| {})?;
+        self.reply(ServeCommand::ImportPaths, |out| out.write_u64(1))
     }
 
     /// Commits what is staged and acknowledges it.

@@ -100,8 +100,7 @@ impl<'h, S: Source> SessionInput<'h, S> {
 
     /// The reason behind a failed handshake.
     pub(super) fn explain(&self, source: ProtoError) -> ServeError {
-        self.take_trouble()
-            .unwrap_or(ServeError::Handshake(source))
+        self.take_trouble().unwrap_or(ServeError::Handshake(source))
     }
 
     /// Why the last read failed, if it was this reader that gave up.

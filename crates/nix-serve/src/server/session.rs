@@ -10,7 +10,7 @@ use super::input::{SessionInput, Source};
 use super::{ServeError, ServeOptions};
 use crate::proto::command::read_command;
 use crate::proto::path_info::{write_path_info_item, write_path_infos_end};
-use crate::proto::request::{QueryClosure, QueryValidPaths};
+use crate::proto::request::{ExportPaths, QueryClosure, QueryValidPaths};
 use crate::proto::{ProtoError, ServeCommand, ServeVersion};
 
 /// One connection after its handshake.
@@ -74,10 +74,9 @@ impl<'s, W: Write> Session<'s, W> {
                 ServeCommand::DumpStorePath => self.dump_store_path(input)?,
                 ServeCommand::QueryClosure => self.query_closure(input)?,
                 ServeCommand::AddToStoreNar => self.add_to_store_nar(input)?,
-                ServeCommand::ImportPaths
-                | ServeCommand::ExportPaths
-                | ServeCommand::BuildPaths
-                | ServeCommand::BuildDerivation => {
+                ServeCommand::ImportPaths => self.import_paths(input)?,
+                ServeCommand::ExportPaths => self.export_paths(input)?,
+                ServeCommand::BuildPaths | ServeCommand::BuildDerivation => {
                     return Err(ServeError::NotSupported(command));
                 }
             }
@@ -140,6 +139,16 @@ impl<'s, W: Write> Session<'s, W> {
             .map_err(|e| arguments(command, e.into()))?;
         let mut output = self.output.borrow_mut();
         self.store.dump(&path, &mut *output)?;
+        output
+            .flush()
+            .map_err(|source| ServeError::Reply { command, source })
+    }
+
+    fn export_paths(&self, input: &mut impl Read) -> Result<(), ServeError> {
+        let command = ServeCommand::ExportPaths;
+        let request = ExportPaths::read(self.dir(), input).map_err(|e| arguments(command, e))?;
+        let mut output = self.output.borrow_mut();
+        self.store.export_paths(&request.paths, &mut *output)?;
         output
             .flush()
             .map_err(|source| ServeError::Reply { command, source })

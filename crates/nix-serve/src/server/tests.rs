@@ -42,7 +42,10 @@ impl Fixture {
         input.extend_from_slice(request);
         let mut output = Vec::new();
         let result = serve(&self.options, || self.open(), &input[..], &mut output);
-        assert_eq!(output[..16], [hello_bytes(0x5452_eecb), hello_bytes(0x208)].concat());
+        assert_eq!(
+            output[..16],
+            [hello_bytes(0x5452_eecb), hello_bytes(0x208)].concat()
+        );
         (output.split_off(16), result)
     }
 }
@@ -76,7 +79,8 @@ fn add(path: &StorePath, contents: &[u8], references: StorePathSet) -> Vec<u8> {
         info,
     };
     let mut out = Vec::new();
-    out.write_u64(ServeCommand::AddToStoreNar.number().into()).unwrap();
+    out.write_u64(ServeCommand::AddToStoreNar.number().into())
+        .unwrap();
     write_add_to_store_nar(&info, &StoreDir::default(), &mut out).unwrap();
     out.extend_from_slice(&nar);
     out
@@ -89,7 +93,8 @@ fn query_valid(paths: &[StorePath]) -> Vec<u8> {
         paths: paths.iter().cloned().collect(),
     };
     let mut out = Vec::new();
-    out.write_u64(ServeCommand::QueryValidPaths.number().into()).unwrap();
+    out.write_u64(ServeCommand::QueryValidPaths.number().into())
+        .unwrap();
     request.write(&StoreDir::default(), &mut out).unwrap();
     out
 }
@@ -145,10 +150,22 @@ fn refusals_come_before_the_arguments() {
     let mut f = writable();
     f.options.write = false;
     for (command, text) in [
-        (4u64, "importing paths is not allowed: the server runs without '--write'"),
-        (9, "importing paths is not allowed: the server runs without '--write'"),
-        (6, "building paths is not allowed: the server runs without '--write'"),
-        (8, "building paths is not allowed: the server runs without '--write'"),
+        (
+            4u64,
+            "importing paths is not allowed: the server runs without '--write'",
+        ),
+        (
+            9,
+            "importing paths is not allowed: the server runs without '--write'",
+        ),
+        (
+            6,
+            "building paths is not allowed: the server runs without '--write'",
+        ),
+        (
+            8,
+            "building paths is not allowed: the server runs without '--write'",
+        ),
         (17, "unknown serve command 17"),
     ] {
         let (replies, result) = f.talk(&command.to_le_bytes());
@@ -168,10 +185,14 @@ fn a_waiting_client_gets_its_acknowledgement_at_once() {
         to_server.write_all(&hello(7)).unwrap();
         let mut greeting = [0; 16];
         from_server.read_exact(&mut greeting).unwrap();
-        to_server.write_all(&add(&path('a'), b"a", StorePathSet::new())).unwrap();
+        to_server
+            .write_all(&add(&path('a'), b"a", StorePathSet::new()))
+            .unwrap();
         assert_eq!(from_server.read_u64("").unwrap(), 1);
         // Half of the next request: what came before is committed all the same.
-        to_server.write_all(&add(&path('c'), b"c", StorePathSet::new())).unwrap();
+        to_server
+            .write_all(&add(&path('c'), b"c", StorePathSet::new()))
+            .unwrap();
         to_server.write_all(&next[..next.len() / 2]).unwrap();
         assert_eq!(from_server.read_u64("").unwrap(), 1);
         to_server.write_all(&next[next.len() / 2..]).unwrap();
@@ -187,7 +208,9 @@ fn a_peer_that_stalls_inside_a_message_is_cut_off() {
     f.options.stall_timeout = Duration::from_millis(50);
     let (reader, mut to_server) = std::io::pipe().unwrap();
     to_server.write_all(&hello(7)).unwrap();
-    to_server.write_all(&query_valid(&[path('a')])[..20]).unwrap();
+    to_server
+        .write_all(&query_valid(&[path('a')])[..20])
+        .unwrap();
     let error = serve(&f.options, || f.open(), reader, std::io::sink()).unwrap_err();
     assert!(matches!(error, ServeError::Stalled(_)), "{error}");
 }
