@@ -79,8 +79,7 @@ fn add(path: &StorePath, contents: &[u8], references: StorePathSet) -> Vec<u8> {
         info,
     };
     let mut out = Vec::new();
-    out.write_u64(ServeCommand::AddToStoreNar.number().into())
-        .unwrap();
+    out.write_u64(ServeCommand::AddToStoreNar.number()).unwrap();
     write_add_to_store_nar(&info, &StoreDir::default(), &mut out).unwrap();
     out.extend_from_slice(&nar);
     out
@@ -93,7 +92,7 @@ fn query_valid(paths: &[StorePath]) -> Vec<u8> {
         paths: paths.iter().cloned().collect(),
     };
     let mut out = Vec::new();
-    out.write_u64(ServeCommand::QueryValidPaths.number().into())
+    out.write_u64(ServeCommand::QueryValidPaths.number())
         .unwrap();
     request.write(&StoreDir::default(), &mut out).unwrap();
     out
