@@ -1,6 +1,6 @@
 //! Development tasks, run as `cargo xtask COMMAND`; `cargo xtask --help` lists them.
 //!
-//! Each command is a file of its own. [`env`] alone reads the environment and knows where the
+//! Each command is a file of its own. [`mod@env`] alone reads the environment and knows where the
 //! workspace is.
 
 // Tasks report to the person or the log that ran them.

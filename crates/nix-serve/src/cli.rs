@@ -1,4 +1,4 @@
-//! The command line: argv → [`LowArgs`] → [`Context`] → [`run`](run::run) → exit status.
+//! The command line: argv → `LowArgs` → `Context` → `run` → exit status.
 //!
 //! One program with three faces, told apart by the name it is called by. This layer alone
 //! reads the environment and the configuration, installs the log and the signal handlers,
@@ -61,12 +61,36 @@ enum Refusal {
     Usage(options::UsageError),
 }
 
+/// `serve` with nothing but `--write` and `--store ADDRESS`, in the words of `nix-store`:
+/// what forced commands run shall not wait for the parser of everything else either.
+fn plain_serve(words: &[OsString]) -> Option<Vec<OsString>> {
+    let (first, mut rest) = words.split_first()?;
+    if first != "serve" {
+        return None;
+    }
+    let mut plain = vec![OsString::from("--serve")];
+    while let Some((word, after)) = rest.split_first() {
+        plain.push(word.clone());
+        rest = match word.to_str()? {
+            "--write" => after,
+            "--store" => {
+                let (address, after) = after.split_first()?;
+                plain.push(address.clone());
+                after
+            }
+            _ => return None,
+        };
+    }
+    Some(plain)
+}
+
 /// Chooses the face by the name of the program.
 fn parse(argv: &[OsString]) -> Result<LowArgs, Refusal> {
     let words = argv.get(1..).unwrap_or_default();
     let name = argv.first().map(Path::new).and_then(Path::file_name);
     // A connection starts with this word; it skips what other commands need.
     let is_connection = words.iter().any(|word| word == "--serve");
+    let plain = plain_serve(words);
     match name.and_then(OsStr::to_str) {
         Some("nix-copy-closure") => copy_closure_face::parse(words).map_err(Refusal::Usage),
         Some("nix-store") => store_face::parse(words).map_err(Refusal::Usage),
@@ -75,6 +99,9 @@ fn parse(argv: &[OsString]) -> Result<LowArgs, Refusal> {
             global: GlobalArgs::default(),
             command: Command::SelfCheck,
         }),
-        _ => clap_face::parse(argv).map_err(Refusal::Clap),
+        _ => match plain {
+            Some(words) => store_face::parse(&words).map_err(Refusal::Usage),
+            None => clap_face::parse(argv).map_err(Refusal::Clap),
+        },
     }
 }

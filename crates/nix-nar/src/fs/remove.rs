@@ -5,7 +5,7 @@
 //! everywhere. Directories are opened relative to the descriptor of the one
 //! above, never through a link, and only if they are on the same mount.
 //!
-//! The number of descriptors is bounded: a directory below [`OPEN_MAX`] levels
+//! The number of descriptors is bounded: a directory below `OPEN_MAX` levels
 //! is moved up, into the root of the tree, under a name of its own, and is
 //! removed from there. So no path ever has more than one component, and `..`
 //! is never used, which would lead elsewhere if somebody moved a directory.
