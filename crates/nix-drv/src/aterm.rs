@@ -18,6 +18,7 @@ mod parse;
 mod raw;
 mod write;
 
+pub(crate) use parse::{Escapes, HalfParsed};
 pub use parse::{ParseError, Reason};
 pub use raw::{RawDerivation, RawInput, RawNode, RawOutput};
 

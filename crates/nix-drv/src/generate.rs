@@ -269,4 +269,35 @@ mod tests {
             assert_eq!(drv.unwrap().store_path(&store).unwrap(), one.path);
         }
     }
+
+    #[test]
+    fn pieces_of_texts_hash_like_derivations() {
+        let store = StoreDir::default();
+        let set = package_set(200, 3, &store).unwrap();
+        let files: BTreeMap<_, _> = set.iter().map(|drv| (&drv.path, &drv.text)).collect();
+        let read = |path: &StorePath| files.get(path).map(|text| text.to_vec()).ok_or("missing");
+        let mut memo = HashMemo::new();
+        let mut visited = 0;
+        crate::visit_graph(
+            files.keys().copied().cloned(),
+            &store,
+            &mut memo,
+            read,
+            |drv| {
+                visited += 1;
+                for (name, path) in drv.computed_outputs()? {
+                    let stated = drv.outputs()[name].known_path(&store, drv.name(), name)?;
+                    assert_eq!(path, stated, "{}", drv.path());
+                }
+                Ok(())
+            },
+        )
+        .unwrap();
+        assert_eq!(visited, 200);
+        for drv in &set {
+            let typed = Derivation::parse_file(&drv.text, &store, &drv.path, Strictness::Strict);
+            let hash = typed.unwrap().input_hash(&store, &memo).unwrap();
+            assert_eq!(memo.find(&drv.path), Some(&hash));
+        }
+    }
 }

@@ -163,7 +163,8 @@ impl HashMemo {
 /// united, and those with nothing wanted are gone.
 #[derive(Debug, Default)]
 struct HashedInputs<'a> {
-    wanted: Vec<(&'a [u8; 64], &'a [u8])>,
+    /// The first digits once more as a number, by which sorting is quick.
+    wanted: Vec<(u64, &'a [u8; 64], &'a [u8])>,
     is_deferred: bool,
 }
 
@@ -175,6 +176,8 @@ impl<'a> HashedInputs<'a> {
         drv: impl FnOnce() -> Result<StorePath>,
     ) -> Result<()> {
         self.is_deferred |= hash.kind == HashKind::Deferred;
+        let first = hash.digits.first_chunk().expect("there are 64 digits");
+        let first = u64::from_be_bytes(*first);
         for output in wanted {
             if !hash.has_output(output) {
                 return Err(Error::NoHash {
@@ -182,7 +185,7 @@ impl<'a> HashedInputs<'a> {
                     drv: drv()?,
                 });
             }
-            self.wanted.push((&hash.digits, output));
+            self.wanted.push((first, &hash.digits, output));
         }
         Ok(())
     }
@@ -208,7 +211,7 @@ impl<'a> HashedInputs<'a> {
     fn print(&self, printer: &mut Printer) {
         printer.byte(b'[');
         let mut previous = None;
-        for (digits, output) in &self.wanted {
+        for (_, digits, output) in &self.wanted {
             if previous == Some(digits) {
                 printer.byte(b',');
             } else {

@@ -1,7 +1,6 @@
 //! The grammar, in nom.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use bstr::BString;
 use memchr::{memchr2, memchr3};
@@ -11,6 +10,10 @@ use nom::{Err, IResult, Parser};
 
 use super::raw::{RawDerivation, RawInput, RawNode, RawOutput, RawVariable, Spans};
 use super::{DYNAMIC_VERSION, MAX_NODE_DEPTH, Strictness};
+
+mod order;
+
+use order::check_order;
 
 /// Why a text isn't a derivation, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,29 +79,85 @@ pub(super) fn document(
     text: &[u8],
     strictness: Strictness,
 ) -> Result<RawDerivation<'_>, ParseError> {
-    let strict = strictness.is_strict();
-    let grammar = Grammar {
-        strict,
-        // Canonical texts have none of these bytes, so one quick scan of the
-        // whole spares a look at each string.
-        check_controls: strict && memchr3(b'\n', b'\r', b'\t', text).is_some(),
+    HalfParsed::begin(text, strictness, Escapes::Read)?.finish()
+}
+
+/// What becomes of escapes in strings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Escapes {
+    /// Strings are what they mean.
+    Read,
+    /// Strings are as they stand in the text, which takes no allocation. Only for
+    /// strict parsing; names of variables must not have any then.
+    Keep,
+}
+
+/// A text that was read up to the input derivations. What comes behind is longer, and
+/// whoever has to look at the inputs first needn't read it twice.
+pub(crate) struct HalfParsed<'a> {
+    grammar: Grammar,
+    /// With nothing behind the input derivations so far.
+    pub(crate) drv: RawDerivation<'a>,
+    rest: &'a [u8],
+}
+
+impl<'a> HalfParsed<'a> {
+    /// Reads outputs and input derivations.
+    pub(crate) fn begin(
+        text: &'a [u8],
+        strictness: Strictness,
+        escapes: Escapes,
+    ) -> Result<Self, ParseError> {
+        let strict = strictness.is_strict();
+        // Canonical texts have none of these bytes but perhaps in the platform, so one
+        // quick scan of the whole spares a look at each string.
+        let control = if strict {
+            memchr3(b'\n', b'\r', b'\t', text)
+        } else {
+            None
+        };
+        let keep_escapes = escapes == Escapes::Keep;
+        if let Some(offset) = control
+            && keep_escapes
+        {
+            return Err(ParseError {
+                offset,
+                reason: Reason::UnescapedControl(text[offset]),
+            });
+        }
+        let grammar = Grammar {
+            strict,
+            check_controls: control.is_some(),
+            keep_escapes,
+        };
+        match grammar.first_half(text) {
+            Ok((rest, drv)) => Ok(Self { grammar, drv, rest }),
+            Err(error) => Err(locate(error, text)),
+        }
+    }
+
+    /// Reads the rest.
+    pub(crate) fn finish(mut self) -> Result<RawDerivation<'a>, ParseError> {
+        let text = self.drv.text;
+        match self.grammar.second_half(&mut self.drv, self.rest) {
+            Ok(_) => Ok(self.drv),
+            Err(error) => Err(locate(error, text)),
+        }
+    }
+}
+
+fn locate(error: Err<Fault>, text: &[u8]) -> ParseError {
+    let fault = match error {
+        Err::Error(fault) | Err::Failure(fault) => fault,
+        Err::Incomplete(_) => Fault {
+            rest: 0,
+            reason: Reason::UnterminatedString,
+        },
     };
-    grammar
-        .derivation(text)
-        .map(|(_, parsed)| parsed)
-        .map_err(|error| {
-            let fault = match error {
-                Err::Error(fault) | Err::Failure(fault) => fault,
-                Err::Incomplete(_) => Fault {
-                    rest: 0,
-                    reason: Reason::UnterminatedString,
-                },
-            };
-            ParseError {
-                offset: text.len() - fault.rest,
-                reason: fault.reason,
-            }
-        })
+    ParseError {
+        offset: text.len() - fault.rest,
+        reason: fault.reason,
+    }
 }
 
 type Parsed<'a, T> = IResult<&'a [u8], T, Fault>;
@@ -136,40 +195,22 @@ impl nom::error::ParseError<&[u8]> for Fault {
 struct Grammar {
     strict: bool,
     check_controls: bool,
+    keep_escapes: bool,
 }
 
 impl Grammar {
-    fn derivation(self, text: &[u8]) -> Parsed<'_, RawDerivation<'_>> {
+    fn first_half(self, text: &[u8]) -> Parsed<'_, RawDerivation<'_>> {
         let position = |rest: &[u8]| text.len() - rest.len();
         let (i, is_versioned) = self.head(text)?;
         let outputs_start = position(i);
         let (i, outputs) = self.list(i, 1, |i| self.output(i))?;
         let outputs_span = outputs_start..position(i);
         let (i, _) = token(",")(i)?;
-
         let drvs_start = position(i);
         let mut wanted = Vec::with_capacity(16);
         let (i, input_drvs) = self.list(i, 16, |i| self.input_drv(i, is_versioned, &mut wanted))?;
         let drvs_span = drvs_start..position(i);
-        let (i, _) = token(",")(i)?;
-
-        let srcs_start = position(i);
-        let (i, input_srcs) = self.list(i, 4, |i| self.plain_string(i))?;
-        let srcs_span = srcs_start..position(i);
-        let (i, platform) = delimited(token(","), |i| self.plain_string(i), token(",")).parse(i)?;
-        let (i, builder) = self.string(i)?;
-        let (i, _) = token(",")(i)?;
-        let (i, args) = self.list(i, 4, |i| self.string(i))?;
-        let (i, _) = token(",")(i)?;
-
-        let env_start = position(i);
-        let (i, env) = self.list(i, 32, |i| self.variable(i, text.len()))?;
-        let env_span = env_start..position(i);
-        let (i, _) = token(")")(i)?;
-        if self.strict && !i.is_empty() {
-            return Fault::at(i, Reason::TrailingBytes);
-        }
-        let parsed = RawDerivation {
+        let drv = RawDerivation {
             text,
             strictness: if self.strict {
                 Strictness::Strict
@@ -180,22 +221,47 @@ impl Grammar {
             outputs,
             input_drvs,
             wanted,
-            input_srcs,
-            platform,
-            builder,
-            args,
-            env,
+            input_srcs: Vec::new(),
+            platform: Cow::default(),
+            builder: Cow::default(),
+            args: Vec::new(),
+            env: Vec::new(),
             spans: Spans {
                 outputs: outputs_span,
                 input_drvs: drvs_span,
-                input_srcs: srcs_span,
-                env: env_span,
+                ..Spans::default()
             },
         };
+        Ok((i, drv))
+    }
+
+    fn second_half<'a>(self, drv: &mut RawDerivation<'a>, i: &'a [u8]) -> Parsed<'a, ()> {
+        let text_len = drv.text.len();
+        let (i, _) = token(",")(i)?;
+        let start = text_len - i.len();
+        let (i, input_srcs) = self.list(i, 4, |i| self.plain_string(i))?;
+        drv.spans.input_srcs = start..text_len - i.len();
+        drv.input_srcs = input_srcs;
+        let (i, platform) = delimited(token(","), |i| self.plain_string(i), token(",")).parse(i)?;
+        drv.platform = platform;
+        let (i, builder) = self.string(i)?;
+        drv.builder = builder;
+        let (i, _) = token(",")(i)?;
+        let (i, args) = self.list(i, 4, |i| self.string(i))?;
+        drv.args = args;
+        let (i, _) = token(",")(i)?;
+        let start = text_len - i.len();
+        let (i, env) = self.list(i, 32, |i| self.variable(i, text_len))?;
+        drv.spans.env = start..text_len - i.len();
+        drv.env = env;
+        let (i, _) = token(")")(i)?;
         if self.strict {
-            check_order(&parsed)?;
+            if !i.is_empty() {
+                return Fault::at(i, Reason::TrailingBytes);
+            }
+            check_order(drv)?;
         }
-        Ok((i, parsed))
+        Ok((i, ()))
     }
 
     /// The opening word; says whether nodes may nest.
@@ -312,7 +378,11 @@ impl Grammar {
 
     fn variable(self, i: &[u8], text_len: usize) -> Parsed<'_, RawVariable<'_>> {
         let (i, _) = token("(")(i)?;
-        let (i, name) = self.string(i)?;
+        let (i, name) = if self.keep_escapes {
+            self.plain_string(i)?
+        } else {
+            self.string(i)?
+        };
         let (i, _) = token(",")(i)?;
         let start = text_len - i.len();
         let (i, value) = self.string(i)?;
@@ -388,7 +458,29 @@ impl Grammar {
         if body[end] == b'"' {
             return Ok((&body[end + 1..], Cow::Borrowed(&body[..end])));
         }
+        if self.keep_escapes {
+            return Self::skip_escapes(i, body, end);
+        }
         self.unescape(i, body, end)
+    }
+
+    /// The rest of a string as it stands, from its first backslash on.
+    fn skip_escapes<'a>(
+        start: &'a [u8],
+        body: &'a [u8],
+        first: usize,
+    ) -> Parsed<'a, Cow<'a, [u8]>> {
+        let mut at = first;
+        while body[at] == b'\\' {
+            if !matches!(body.get(at + 1), Some(b'n' | b'r' | b't' | b'"' | b'\\')) {
+                return Fault::at(&body[at..], Reason::NeedlessEscape);
+            }
+            match memchr2(b'"', b'\\', &body[at + 2..]) {
+                Some(next) => at += 2 + next,
+                None => return Fault::at(start, Reason::UnterminatedString),
+            }
+        }
+        Ok((&body[at + 1..], Cow::Borrowed(&body[..at])))
     }
 
     /// The rest of a string, from its first backslash on.
@@ -440,99 +532,6 @@ fn token(text: &'static str) -> impl Fn(&[u8]) -> Parsed<'_, &[u8]> {
         Ok(found) => Ok(found),
         Err(_) => Fault::at(i, Reason::Expected(text)),
     }
-}
-
-/// Lists that stand for sets and maps are in ascending order of their bytes.
-fn check_order<'a>(parsed: &RawDerivation<'a>) -> Result<(), Err<Fault>> {
-    let spans = &parsed.spans;
-    ascending(
-        parsed,
-        "outputs",
-        &spans.outputs,
-        parsed.outputs.iter().map(|o| &o.name),
-    )?;
-    ascending(
-        parsed,
-        "input derivations",
-        &spans.input_drvs,
-        parsed.input_drvs.iter().map(|d| &d.path),
-    )?;
-    for input in &parsed.input_drvs {
-        ascending(
-            parsed,
-            "wanted outputs",
-            &spans.input_drvs,
-            parsed.wanted(input).iter(),
-        )?;
-        check_children(parsed, &input.children)?;
-    }
-    ascending(
-        parsed,
-        "sources",
-        &spans.input_srcs,
-        parsed.input_srcs.iter(),
-    )?;
-    ascending(
-        parsed,
-        "environment variables",
-        &spans.env,
-        parsed.env.iter().map(|v| &v.name),
-    )?;
-    if parsed.is_versioned && !parsed.is_dynamic() {
-        return Err(Err::Failure(Fault {
-            rest: parsed.text.len(),
-            reason: Reason::NeedlessVersion,
-        }));
-    }
-    Ok(())
-}
-
-/// The same inside nested nodes, whose depth the grammar has bounded.
-fn check_children<'a>(
-    parsed: &RawDerivation<'a>,
-    children: &[(Cow<'a, [u8]>, RawNode<'a>)],
-) -> Result<(), Err<Fault>> {
-    let span = &parsed.spans.input_drvs;
-    ascending(
-        parsed,
-        "wanted outputs",
-        span,
-        children.iter().map(|(name, _)| name),
-    )?;
-    for (_, node) in children {
-        ascending(parsed, "wanted outputs", span, node.outputs.iter())?;
-        check_children(parsed, &node.children)?;
-    }
-    Ok(())
-}
-
-fn ascending<'p, 'a: 'p>(
-    parsed: &RawDerivation<'a>,
-    list: &'static str,
-    part: &Range<usize>,
-    items: impl Iterator<Item = &'p Cow<'a, [u8]>>,
-) -> Result<(), Err<Fault>> {
-    let mut previous: Option<&Cow<'a, [u8]>> = None;
-    for item in items {
-        let order = previous.map(|previous| previous.as_ref().cmp(item.as_ref()));
-        let reason = match order {
-            None | Some(std::cmp::Ordering::Less) => {
-                previous = Some(item);
-                continue;
-            }
-            Some(std::cmp::Ordering::Equal) => Reason::Duplicate {
-                list,
-                item: item.to_vec().into(),
-            },
-            Some(std::cmp::Ordering::Greater) => Reason::OutOfOrder {
-                list,
-                item: item.to_vec().into(),
-            },
-        };
-        let rest = parsed.text.len() - parsed.offset_of(item, part);
-        return Err(Err::Failure(Fault { rest, reason }));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

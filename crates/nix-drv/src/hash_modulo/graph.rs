@@ -4,10 +4,12 @@ use std::collections::HashSet;
 
 use nix_base::{OutputName, StoreDir, StorePath, StorePathName};
 
-use super::raw::Canonical;
+use super::raw::{Canonical, Reading};
 use super::{HashKind, HashMemo, InputHash, MaskedHash};
-use crate::aterm::{RawDerivation, Strictness};
-use crate::derivation::{Derivation, DerivationOutput, DerivationOutputs, drv_name};
+use crate::aterm::Strictness;
+use crate::derivation::{
+    Derivation, DerivationOutput, DerivationOutputs, DerivationType, drv_name,
+};
 use crate::error::{Error, ReadError, Result};
 use crate::outputs::output_path;
 
@@ -137,9 +139,12 @@ pub fn visit_graph<E: Into<ReadError>>(
                 source: Box::new(source),
             };
             let name = drv_name(&frame.path)?;
-            let form = Form::parse(&text, store_dir, &name, memo).map_err(in_file)?;
-            let missing = form.missing_inputs(memo);
-            if missing.is_empty() {
+            let (form, missing) =
+                match Form::read(&text, store_dir, &name, memo).map_err(in_file)? {
+                    Ok(form) => (Some(form), Vec::new()),
+                    Err(missing) => (None, missing),
+                };
+            if let Some(form) = form {
                 let input_hash = form.input_hash(store_dir, memo).map_err(in_file)?;
                 let (path, input_hash_ref) = (&frame.path, &input_hash);
                 visit(&Visited {
@@ -203,37 +208,35 @@ enum Form<'a> {
 }
 
 impl<'a> Form<'a> {
-    fn parse(
+    /// Reads a text, or else says which inputs have to be hashed first.
+    fn read(
         text: &'a [u8],
         store_dir: &StoreDir,
         name: &'a StorePathName,
         memo: &HashMemo,
-    ) -> Result<Self> {
-        let canonical = RawDerivation::parse(text, Strictness::Strict)
-            .map_err(Error::from)
-            .and_then(|raw| Canonical::new(raw, store_dir, name, memo));
-        if let Ok(drv) = canonical {
-            return Ok(Self::Canonical(Box::new(drv)));
+    ) -> Result<std::result::Result<Self, Vec<StorePath>>> {
+        match Canonical::read(text, store_dir, name, memo) {
+            Ok(Reading::Done(drv)) => return Ok(Ok(Self::Canonical(drv))),
+            Ok(Reading::Missing(missing)) => return Ok(Err(missing)),
+            // Read it the other way, which also finds the right words for what is wrong.
+            Err(_) => {}
         }
         let drv = Derivation::parse(text, store_dir, name, Strictness::Lenient)?;
-        Ok(Self::Other(Box::new(drv)))
-    }
-
-    /// The inputs whose hashes have to be found first.
-    fn missing_inputs(&self, memo: &HashMemo) -> Vec<StorePath> {
-        match self {
-            Self::Canonical(drv) => drv.missing_inputs().to_vec(),
-            Self::Other(drv) if drv.derivation_type().is_ok_and(|own| own.is_fixed()) => Vec::new(),
-            Self::Other(drv) => {
-                let is_missing = |path: &&StorePath| memo.find(path).is_none();
-                drv.input_drvs.keys().filter(is_missing).cloned().collect()
-            }
-        }
+        let is_missing = |path: &&StorePath| memo.find(path).is_none();
+        let missing: Vec<_> = match drv.derivation_type()? {
+            DerivationType::CaFixed => Vec::new(),
+            _ => drv.input_drvs.keys().filter(is_missing).cloned().collect(),
+        };
+        Ok(if missing.is_empty() {
+            Ok(Self::Other(Box::new(drv)))
+        } else {
+            Err(missing)
+        })
     }
 
     fn input_hash(&self, store_dir: &StoreDir, memo: &HashMemo) -> Result<InputHash> {
         match self {
-            Self::Canonical(drv) => drv.input_hash(store_dir, memo),
+            Self::Canonical(drv) => drv.input_hash(store_dir),
             Self::Other(drv) => drv.input_hash(store_dir, memo),
         }
     }

@@ -8,10 +8,10 @@ use std::borrow::Cow;
 use nix_base::{Hash, HashAlgo, Hasher, StoreDir, StorePath, StorePathName};
 
 use super::{HashKind, HashMemo, HashedInputs, InputHash, MaskedHash, fixed_hash};
-use crate::aterm::{Printer, RawDerivation};
+use crate::aterm::{Escapes, HalfParsed, Printer, RawDerivation, Strictness};
 use crate::derivation::from_raw::Reader;
 use crate::derivation::{DerivationOutputs, DerivationType, type_of};
-use crate::error::{Error, FieldError, Result};
+use crate::error::{Error, Result};
 
 /// A canonical text with what is needed to hash it.
 pub(super) struct Canonical<'a> {
@@ -19,91 +19,119 @@ pub(super) struct Canonical<'a> {
     pub(super) name: &'a StorePathName,
     pub(super) outputs: DerivationOutputs,
     own: DerivationType,
-    /// Input derivations that the memo didn't have.
-    missing: Vec<StorePath>,
+    /// The list of inputs, unless the hash doesn't take it.
+    inputs: Option<PrintedInputs>,
+}
+
+/// What came of reading a text.
+pub(super) enum Reading<'a> {
+    /// All is there.
+    Done(Box<Canonical<'a>>),
+    /// The memo lacks these inputs; the text was read no further.
+    Missing(Vec<StorePath>),
+}
+
+/// The list that stands in place of the input derivations.
+struct PrintedInputs {
+    text: Vec<u8>,
+    kind: HashKind,
 }
 
 impl<'a> Canonical<'a> {
-    /// Takes a derivation that was parsed strictly.
+    /// Reads a text.
     ///
     /// # Errors
-    /// A string isn't what it should be, or not in canonical form.
-    pub(super) fn new(
-        raw: RawDerivation<'a>,
+    /// It isn't canonical, or an input lacks an output that is wanted.
+    pub(super) fn read(
+        text: &'a [u8],
         store_dir: &StoreDir,
         name: &'a StorePathName,
         memo: &HashMemo,
-    ) -> Result<Self> {
-        debug_assert!(raw.strictness.is_strict());
+    ) -> Result<Reading<'a>> {
+        let half = HalfParsed::begin(text, Strictness::Strict, Escapes::Keep)?;
         let reader = Reader {
             strict: true,
             store_dir,
             name,
         };
-        let outputs = reader.outputs(&raw)?;
+        let outputs = reader.outputs(&half.drv)?;
         let own = type_of(&outputs)?;
+        let inputs = if own.is_fixed() {
+            None
+        } else {
+            match print_inputs(&half.drv, own, &reader, memo)? {
+                Ok(printed) => Some(printed),
+                Err(missing) => return Ok(Reading::Missing(missing)),
+            }
+        };
+        let raw = half.finish()?;
         let path = |text: &Cow<'_, [u8]>| reader.path(text).map_err(|error| error.at(0));
         for src in &raw.input_srcs {
             path(src)?;
         }
-        let mut missing = Vec::new();
-        for input in &raw.input_drvs {
-            // What the memo knows needn't be parsed to be a path.
-            if find(&input.path, store_dir, memo).is_none() {
-                missing.push(path(&input.path)?);
+        if own.is_fixed() {
+            for input in &raw.input_drvs {
+                path(&input.path)?;
             }
         }
-        Ok(Self {
+        Ok(Reading::Done(Box::new(Self {
             raw,
             name,
             outputs,
             own,
-            missing,
-        })
+            inputs,
+        })))
     }
 
-    /// The input derivations whose hashes count and aren't in the memo.
-    pub(super) fn missing_inputs(&self) -> &[StorePath] {
-        if self.own.is_fixed() {
-            &[]
-        } else {
-            &self.missing
-        }
-    }
-
-    pub(super) fn input_hash(&self, store_dir: &StoreDir, memo: &HashMemo) -> Result<InputHash> {
-        if let Some(hash) = fixed_hash(&self.outputs, store_dir, self.name)? {
+    pub(super) fn input_hash(&self, store_dir: &StoreDir) -> Result<InputHash> {
+        let Some(inputs) = &self.inputs else {
+            let hash = fixed_hash(&self.outputs, store_dir, self.name)?;
+            let hash = hash.ok_or(Error::NoOutputs)?;
             return Ok(InputHash::new(&hash, HashKind::Regular, &self.outputs));
-        }
-        let inputs = self.hashed_inputs(store_dir, memo)?;
+        };
         let (raw, spans) = (&self.raw, &self.raw.spans);
         let mut hasher = Hasher::new(HashAlgo::Sha256);
         hasher.update(&raw.text[..spans.input_drvs.start]);
-        hasher.update(&printed(&inputs));
+        hasher.update(&inputs.text);
         hasher.update(&raw.text[spans.input_drvs.end..]);
-        Ok(InputHash::new(
-            &hasher.finish(),
-            inputs.kind(self.own),
-            &self.outputs,
-        ))
+        Ok(InputHash::new(&hasher.finish(), inputs.kind, &self.outputs))
     }
 
     pub(super) fn masked_hash(&self, store_dir: &StoreDir, memo: &HashMemo) -> Result<MaskedHash> {
-        let inputs = self.hashed_inputs(store_dir, memo)?;
-        let hash = self.hash_masked(&inputs);
-        Ok(MaskedHash {
-            hash,
-            kind: inputs.kind(self.own),
-        })
+        if let Some(inputs) = &self.inputs {
+            let hash = self.hash_masked(&inputs.text);
+            return Ok(MaskedHash {
+                hash,
+                kind: inputs.kind,
+            });
+        }
+        let reader = Reader {
+            strict: true,
+            store_dir,
+            name: self.name,
+        };
+        match print_inputs(&self.raw, self.own, &reader, memo)? {
+            Ok(inputs) => {
+                let hash = self.hash_masked(&inputs.text);
+                Ok(MaskedHash {
+                    hash,
+                    kind: inputs.kind,
+                })
+            }
+            Err(missing) => {
+                let missing = missing.into_iter().next();
+                Err(missing.map_or(Error::NoOutputs, Error::UnknownInput))
+            }
+        }
     }
 
-    fn hash_masked(&self, inputs: &HashedInputs<'_>) -> Hash {
+    fn hash_masked(&self, inputs: &[u8]) -> Hash {
         let (text, spans) = (self.raw.text, &self.raw.spans);
         let mut hasher = Hasher::new(HashAlgo::Sha256);
         hasher.update(&text[..spans.outputs.start]);
         hasher.update(&self.masked_outputs());
         hasher.update(b",");
-        hasher.update(&printed(inputs));
+        hasher.update(inputs);
         let mut from = spans.input_drvs.end;
         for variable in &self.raw.env {
             let names_output = |name: &Cow<'_, [u8]>| *name == variable.name;
@@ -140,30 +168,44 @@ impl<'a> Canonical<'a> {
         printer.close(sep);
         printer.finish()
     }
+}
 
-    fn hashed_inputs<'s>(
-        &'s self,
-        store_dir: &StoreDir,
-        memo: &'s HashMemo,
-    ) -> Result<HashedInputs<'s>> {
-        let mut inputs = HashedInputs {
-            wanted: Vec::with_capacity(self.raw.wanted.len()),
-            is_deferred: self.raw.is_dynamic(),
+/// The list of hashed inputs, or those that the memo lacks.
+fn print_inputs(
+    raw: &RawDerivation<'_>,
+    own: DerivationType,
+    reader: &Reader<'_>,
+    memo: &HashMemo,
+) -> Result<std::result::Result<PrintedInputs, Vec<StorePath>>> {
+    let mut inputs = HashedInputs {
+        wanted: Vec::with_capacity(raw.wanted.len()),
+        is_deferred: raw.is_dynamic(),
+    };
+    let mut missing = Vec::new();
+    for input in &raw.input_drvs {
+        let path = || {
+            let path = reader.path(&input.path);
+            path.map_err(|error| error.at(raw.spans.input_drvs.start))
         };
-        for input in &self.raw.input_drvs {
-            let wanted = self.raw.wanted(input).iter().map(AsRef::as_ref);
-            let path = || -> Result<StorePath> {
-                let parsed = store_dir.parse(&input.path).map_err(FieldError::from);
-                parsed.map_err(|error| error.at(self.raw.spans.input_drvs.start))
-            };
-            match find(&input.path, store_dir, memo) {
-                Some(hash) => inputs.push(hash, wanted, path)?,
-                None => return Err(Error::UnknownInput(path()?)),
+        // What the memo knows needn't be parsed to be a path.
+        match find(&input.path, reader.store_dir, memo) {
+            Some(hash) => {
+                let wanted = raw.wanted(input).iter().map(AsRef::as_ref);
+                inputs.push(hash, wanted, path)?;
             }
+            None => missing.push(path()?),
         }
-        inputs.sort();
-        Ok(inputs)
     }
+    if !missing.is_empty() {
+        return Ok(Err(missing));
+    }
+    inputs.sort();
+    let mut printer = Printer::with_capacity(inputs.wanted.len() * 88 + 2);
+    inputs.print(&mut printer);
+    Ok(Ok(PrintedInputs {
+        text: printer.finish(),
+        kind: inputs.kind(own),
+    }))
 }
 
 /// The hash of the derivation at a full path.
@@ -172,10 +214,4 @@ fn find<'m>(path: &[u8], store_dir: &StoreDir, memo: &'m HashMemo) -> Option<&'m
         .strip_prefix(store_dir.as_str().as_bytes())?
         .strip_prefix(b"/")?;
     memo.find_base_name(base_name)
-}
-
-fn printed(inputs: &HashedInputs<'_>) -> Vec<u8> {
-    let mut printer = Printer::with_capacity(inputs.wanted.len() * 80 + 2);
-    inputs.print(&mut printer);
-    printer.finish()
 }
