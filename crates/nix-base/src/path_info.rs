@@ -1,5 +1,7 @@
 //! What a store knows of a valid path.
 
+mod order;
+
 use std::collections::BTreeSet;
 use std::ops::Deref;
 
@@ -8,6 +10,8 @@ use crate::hash::NarHash;
 use crate::signature::{PublicKey, SecretKey, Signature, fingerprint};
 use crate::store_dir::StoreDir;
 use crate::store_path::{StorePath, StorePathSet};
+
+pub use order::{ReferenceCycle, references_first};
 
 /// Metadata of an object, without its path.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! Export streams: several objects with their references, one after the other.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
 
 use nix_base::{
     HashingWriter, NarHash, StorePath, StorePathSet, UnkeyedValidPathInfo, ValidPathInfo,
+    references_first,
 };
 use nix_nar::export::{ExportReader, ExportTrailer, ExportWriter};
 
@@ -19,15 +19,26 @@ impl LocalStore {
     /// # Errors
     /// One of them isn't valid; those of the database.
     pub fn infos_in_order(&self, paths: &StorePathSet) -> Result<Vec<ValidPathInfo>> {
-        let mut infos = BTreeMap::new();
+        let mut infos = Vec::with_capacity(paths.len());
         self.query_path_infos(paths, &mut |info| {
-            infos.insert(info.path.clone(), info);
+            infos.push(info);
             Ok(())
         })?;
-        if let Some(missing) = paths.iter().find(|path| !infos.contains_key(*path)) {
+        let found = infos.iter().map(|info| &info.path);
+        if let Some((missing, _)) = paths
+            .iter()
+            .zip(found.map(Some).chain(std::iter::repeat(None)))
+            .find(|(path, found)| Some(*path) != *found)
+        {
             return Err(Error::not_valid(self.store_dir(), missing));
         }
-        Ok(in_order(infos))
+        references_first(infos).map_err(|cycle| {
+            let path = Box::new(FullPath::new(self.store_dir(), &cycle.0));
+            Error::ReferenceCycle {
+                referrer: path.clone(),
+                path,
+            }
+        })
     }
 
     /// Writes `paths` as an export stream, references first. Only these paths are written,
@@ -121,36 +132,4 @@ fn announced(trailer: ExportTrailer) -> ValidPathInfo {
 
 fn archive(action: &'static str) -> impl FnOnce(nix_nar::Error) -> Error {
     move |source| Error::Archive { action, source }
-}
-
-/// Sorts by references, dependencies first; among equals the order of the paths decides.
-fn in_order(mut infos: BTreeMap<StorePath, ValidPathInfo>) -> Vec<ValidPathInfo> {
-    let mut sorted = Vec::with_capacity(infos.len());
-    let starts: Vec<StorePath> = infos.keys().cloned().collect();
-    for start in starts {
-        // A stack instead of recursion: chains of references may be long.
-        let mut stack = vec![start];
-        while let Some(path) = stack.last() {
-            let Some(info) = infos.get(path) else {
-                stack.pop();
-                continue;
-            };
-            let next = info
-                .references
-                .iter()
-                .find(|r| *r != path && infos.contains_key(*r) && !stack.contains(r));
-            match next {
-                Some(reference) => {
-                    let reference = reference.clone();
-                    stack.push(reference);
-                }
-                None => {
-                    let done = infos.remove(path);
-                    stack.pop();
-                    sorted.extend(done);
-                }
-            }
-        }
-    }
-    sorted
 }
