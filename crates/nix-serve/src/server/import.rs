@@ -6,7 +6,7 @@ use nix_base::{ValidPathInfo, WireWrite};
 use nix_store_core::ImportBatch;
 
 use super::ServeError;
-use super::session::{Session, arguments};
+use super::session::{Session, arguments, metered};
 use crate::proto::ServeCommand;
 use crate::proto::path_info::read_add_to_store_nar;
 
@@ -14,8 +14,8 @@ impl<W: Write> Session<'_, W> {
     /// Stages one object. Its acknowledgement follows with the batch.
     pub(super) fn add_to_store_nar(&self, input: &mut impl BufRead) -> Result<(), ServeError> {
         let command = ServeCommand::AddToStoreNar;
-        let mut info =
-            read_add_to_store_nar(self.dir(), input).map_err(|e| arguments(command, e))?;
+        let mut info = read_add_to_store_nar(self.dir(), &mut metered(input))
+            .map_err(|e| arguments(command, e))?;
         distrust(&mut info);
         self.batch.stage(info, input)?;
         if self.batch.is_full() {

@@ -9,6 +9,7 @@ use nix_store_core::{ImportBatch, IncludeOutputs, LocalStore, Lock, Store};
 use super::input::{SessionInput, Source};
 use super::{ServeError, ServeOptions};
 use crate::proto::command::read_command;
+use crate::proto::limit::MeteredReader;
 use crate::proto::path_info::{write_path_info_item, write_path_infos_end};
 use crate::proto::request::{ExportPaths, QueryClosure, QueryValidPaths};
 use crate::proto::{ProtoError, ServeCommand, ServeVersion};
@@ -97,8 +98,8 @@ impl<'s, W: Write> Session<'s, W> {
 
     fn query_valid_paths(&self, input: &mut impl Read) -> Result<(), ServeError> {
         let command = ServeCommand::QueryValidPaths;
-        let request =
-            QueryValidPaths::read(self.dir(), input).map_err(|e| arguments(command, e))?;
+        let request = QueryValidPaths::read(self.dir(), &mut metered(input))
+            .map_err(|e| arguments(command, e))?;
         // Nix compat: without --write both flags are ignored.
         let lock = if request.lock && self.options.write {
             Lock::Yes
@@ -146,7 +147,8 @@ impl<'s, W: Write> Session<'s, W> {
 
     fn export_paths(&self, input: &mut impl Read) -> Result<(), ServeError> {
         let command = ServeCommand::ExportPaths;
-        let request = ExportPaths::read(self.dir(), input).map_err(|e| arguments(command, e))?;
+        let request = ExportPaths::read(self.dir(), &mut metered(input))
+            .map_err(|e| arguments(command, e))?;
         let mut output = self.output.borrow_mut();
         self.store.export_paths(&request.paths, &mut *output)?;
         output
@@ -156,7 +158,8 @@ impl<'s, W: Write> Session<'s, W> {
 
     fn query_closure(&self, input: &mut impl Read) -> Result<(), ServeError> {
         let command = ServeCommand::QueryClosure;
-        let request = QueryClosure::read(self.dir(), input).map_err(|e| arguments(command, e))?;
+        let request = QueryClosure::read(self.dir(), &mut metered(input))
+            .map_err(|e| arguments(command, e))?;
         let outputs = if request.include_outputs {
             IncludeOutputs::Yes
         } else {
@@ -171,7 +174,7 @@ impl<'s, W: Write> Session<'s, W> {
         command: ServeCommand,
         input: &mut impl Read,
     ) -> Result<StorePathSet, ServeError> {
-        input
+        metered(input)
             .read_path_set("the paths queried", self.dir())
             .map_err(|e| arguments(command, e.into()))
     }
@@ -191,6 +194,11 @@ impl<'s, W: Write> Session<'s, W> {
             .and_then(|()| output.flush())
             .map_err(|source| ServeError::Reply { command, source })
     }
+}
+
+/// The arguments of one request, which together have a bound.
+pub(super) fn metered<R: Read>(input: &mut R) -> MeteredReader<&mut R> {
+    MeteredReader::metadata(input)
 }
 
 pub(super) fn arguments(command: ServeCommand, source: ProtoError) -> ServeError {
