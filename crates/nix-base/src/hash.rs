@@ -333,7 +333,10 @@ impl NarHash {
     /// `sha256:` and 52 nix32 digits: the form of replies and fingerprints.
     #[must_use]
     pub fn to_prefixed_nix32(&self) -> String {
-        format!("sha256:{}", nix32::encode(&self.0))
+        let mut text = String::with_capacity(7 + 52);
+        text.push_str("sha256:");
+        text.push_str(&nix32::encode(&self.0));
+        text
     }
 
     /// Whether the digest is all zero: real Nix's mark for "unknown".

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::nix32;
 
@@ -148,8 +149,10 @@ impl fmt::Debug for StorePathHash {
 }
 
 /// The name part of a store path: 1–211 bytes from `0-9 a-z A-Z + - . _ ? =`.
+///
+/// Clones share the text: one path is often among the references of many.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StorePathName(Box<str>);
+pub struct StorePathName(Arc<str>);
 
 impl StorePathName {
     /// Checks the rules of names (those of Nix since 2.21).

@@ -328,14 +328,27 @@ pub trait WireWrite: Write {
     /// # Errors
     /// The stream fails.
     fn write_path(&mut self, dir: &StoreDir, path: &StorePath) -> io::Result<()> {
-        let len = dir.full_len(path) as u64;
-        self.write_u64(len)?;
-        self.write_all(dir.as_str().as_bytes())?;
-        self.write_all(b"/")?;
-        self.write_all(path.hash().as_bytes())?;
-        self.write_all(b"-")?;
-        self.write_all(path.name().as_str().as_bytes())?;
-        self.write_padding(len)
+        let len = dir.full_len(path);
+        let parts = [
+            &(len as u64).to_le_bytes(),
+            dir.as_str().as_bytes(),
+            b"/",
+            path.hash().as_bytes(),
+            b"-",
+            path.name().as_str().as_bytes(),
+            &[0; 8][..padding(len as u64)],
+        ];
+        // One write instead of seven: sets of paths are the bulk of many messages.
+        let mut buffer = [0; 160];
+        if len + 16 > buffer.len() {
+            return parts.iter().try_for_each(|part| self.write_all(part));
+        }
+        let mut end = 0;
+        for part in parts {
+            buffer[end..end + part.len()].copy_from_slice(part);
+            end += part.len();
+        }
+        self.write_all(&buffer[..end])
     }
 
     /// A full store path, or the empty string.

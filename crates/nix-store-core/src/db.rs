@@ -8,6 +8,7 @@
 //! before any caller's code runs: a transaction that stays open keeps the write-ahead log
 //! from being applied.
 
+mod bulk;
 mod busy;
 mod check;
 mod closure;

@@ -79,3 +79,18 @@ fn sets_of_paths_are_sorted_on_the_wire_and_read_in_any_order() {
     assert_eq!((&backwards[..]).read_path_set("x", &dir).unwrap(), set);
     assert_eq!(written(|w| w.write_optional_path(&dir, None)), [0; 8]);
 }
+
+#[test]
+fn paths_of_any_length_are_padded_strings() {
+    for dir_len in [1, 40, 90, 120, 300] {
+        let dir = StoreDir::new(&format!("/{}", "d".repeat(dir_len))).unwrap();
+        for name_len in [1, 2, 7, 8, 9, 63, 64, 65, 211] {
+            let base = format!("{}-{}", "0".repeat(32), "n".repeat(name_len));
+            let path = StorePath::from_base_name(&base).unwrap();
+            assert_eq!(
+                written(|w| w.write_path(&dir, &path)),
+                written(|w| w.write_str(&dir.print(&path)))
+            );
+        }
+    }
+}

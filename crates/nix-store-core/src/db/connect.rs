@@ -236,4 +236,4 @@ const CHECKPOINT_PAGES: i64 = 40_000;
 const JOURNAL_LIMIT: i64 = 1 << 40;
 /// Upper bound of SQLite's page cache; negative means KiB. It grows only as far as a
 /// query needs it.
-const CACHE_KIB: i64 = -65_536;
+pub(super) const CACHE_KIB: i64 = -65_536;

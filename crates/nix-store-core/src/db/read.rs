@@ -51,6 +51,18 @@ impl Db {
     pub fn query_infos(
         &self,
         paths: &StorePathSet,
+        each: impl FnMut(ValidPathInfo) -> Result<()>,
+    ) -> Result<()> {
+        match self.read_many(paths)? {
+            Some(bulk) => self.hand_out(bulk, each),
+            None => self.query_infos_in_batches(paths, each),
+        }
+    }
+
+    /// [`Self::query_infos`] by a look-up for each path and each reference.
+    pub(super) fn query_infos_in_batches(
+        &self,
+        paths: &StorePathSet,
         mut each: impl FnMut(ValidPathInfo) -> Result<()>,
     ) -> Result<()> {
         let mut by_id = self.load_paths_by_id(paths.len())?;
@@ -187,7 +199,7 @@ impl Db {
             let mut references = self.prepare(conn, REFERENCE_IDS_OF_ID)?;
             let mut path_of = self.prepare(conn, PATH_OF_ID)?;
             self.for_each_valid(&mut infos, wanted.iter().copied(), |path, row| {
-                let mut info = self.info_of_row(row)?;
+                let mut info = self.info_of(&self.raw_info(row)?, || self.store_dir.print(path))?;
                 let mut rows = references
                     .query([self.integer(row, 1)?])
                     .explain(self, READ)?;
@@ -211,11 +223,7 @@ impl Db {
     fn load_paths_by_id(&self, wanted: usize) -> Result<PathsById> {
         let mut paths = Vec::new();
         self.read_transaction(|conn| {
-            let last: i64 = self
-                .prepare(conn, LAST_ID)?
-                .query_row([], |row| row.get(0))
-                .explain(self, READ)?;
-            let last = usize::try_from(last).unwrap_or(usize::MAX);
+            let last = self.last_id(conn)?;
             if wanted < INFO_BATCH || wanted < last / 4 {
                 return Ok(());
             }
@@ -234,6 +242,15 @@ impl Db {
             dense: paths,
             others: HashMap::new(),
         })
+    }
+
+    /// The largest id, 0 if there is none.
+    pub(super) fn last_id(&self, conn: &Connection) -> Result<usize> {
+        let last: i64 = self
+            .prepare(conn, LAST_ID)?
+            .query_row([], |row| row.get(0))
+            .explain(self, READ)?;
+        Ok(usize::try_from(last).unwrap_or(usize::MAX))
     }
 
     fn path_of_id(
@@ -273,41 +290,57 @@ impl Db {
             })?
     }
 
-    /// Everything but the references; the columns are those of [`INFOS_FROM`].
-    fn info_of_row(&self, row: &Row<'_>) -> Result<UnkeyedValidPathInfo> {
-        let path = self.text(row, 0)?;
-        let hash = self.utf8(row, 2, "hash")?;
-        let hash = NarHash::parse_any(hash).map_err(|e| self.corrupt("hash", path, e))?;
+    /// Everything but the references; `path` tells whose row it is, for errors.
+    pub(super) fn info_of<P: AsRef<[u8]>>(
+        &self,
+        raw: &RawInfo<'_>,
+        path: impl Fn() -> P,
+    ) -> Result<UnkeyedValidPathInfo> {
+        let hash = self.utf8(raw.hash, "hash", &path)?;
+        let hash = NarHash::parse_any(hash).map_err(|e| self.corrupt("hash", path(), e))?;
         let nar_size =
-            u64::try_from(self.integer(row, 5)?).map_err(|e| self.corrupt("narSize", path, e))?;
+            u64::try_from(raw.nar_size).map_err(|e| self.corrupt("narSize", path(), e))?;
         let mut info = UnkeyedValidPathInfo::new(hash, nar_size);
-        info.registration_time = self.integer(row, 3)?;
-        let deriver = self.text(row, 4)?;
-        if !deriver.is_empty() {
-            let deriver = self.store_dir.parse(deriver);
-            info.deriver = Some(deriver.map_err(|e| self.corrupt("deriver", path, e))?);
+        info.registration_time = raw.registration_time;
+        if !raw.deriver.is_empty() {
+            let deriver = self.store_dir.parse(raw.deriver);
+            info.deriver = Some(deriver.map_err(|e| self.corrupt("deriver", path(), e))?);
         }
-        info.ultimate = self.integer(row, 6)? != 0;
-        for text in self.utf8(row, 7, "sigs")?.split(' ') {
+        info.ultimate = raw.ultimate;
+        for text in self.utf8(raw.sigs, "sigs", &path)?.split(' ') {
             if !text.is_empty() {
                 let sig = Signature::verbatim(text);
                 info.sigs
-                    .insert(sig.map_err(|e| self.corrupt("sigs", path, e))?);
+                    .insert(sig.map_err(|e| self.corrupt("sigs", path(), e))?);
             }
         }
-        let ca = self.utf8(row, 8, "ca")?;
+        let ca = self.utf8(raw.ca, "ca", &path)?;
         if !ca.is_empty() {
-            info.ca = Some(ca.parse().map_err(|e| self.corrupt("ca", path, e))?);
+            info.ca = Some(ca.parse().map_err(|e| self.corrupt("ca", path(), e))?);
         }
         Ok(info)
     }
 
-    fn utf8<'r>(&self, row: &'r Row<'_>, column: usize, name: &'static str) -> Result<&'r str> {
-        let bytes = self.text(row, column)?;
-        std::str::from_utf8(bytes).map_err(|error| match self.text(row, 0) {
-            Ok(path) => self.corrupt(name, path, error),
-            Err(error) => error,
+    /// The values of a row, whose columns are those of [`INFOS_FROM`].
+    pub(super) fn raw_info<'r>(&self, row: &'r Row<'_>) -> Result<RawInfo<'r>> {
+        Ok(RawInfo {
+            hash: self.text(row, 2)?,
+            registration_time: self.integer(row, 3)?,
+            deriver: self.text(row, 4)?,
+            nar_size: self.integer(row, 5)?,
+            ultimate: self.integer(row, 6)? != 0,
+            sigs: self.text(row, 7)?,
+            ca: self.text(row, 8)?,
         })
+    }
+
+    fn utf8<'r, P: AsRef<[u8]>>(
+        &self,
+        bytes: &'r [u8],
+        column: &'static str,
+        path: impl Fn() -> P,
+    ) -> Result<&'r str> {
+        std::str::from_utf8(bytes).map_err(|error| self.corrupt(column, path(), error))
     }
 
     /// The signatures of a valid path.
@@ -318,12 +351,25 @@ impl Db {
     ) -> Result<BTreeSet<Signature>> {
         let mut statement = self.prepare(conn, INFOS_FROM)?;
         let mut sigs = None;
-        self.for_each_valid(&mut statement, std::iter::once(path), |_, row| {
-            sigs = Some(self.info_of_row(row)?.sigs);
+        self.for_each_valid(&mut statement, std::iter::once(path), |path, row| {
+            let info = self.info_of(&self.raw_info(row)?, || self.store_dir.print(path))?;
+            sigs = Some(info.sigs);
             Ok(())
         })?;
         sigs.ok_or_else(|| Error::not_valid(&self.store_dir, path))
     }
+}
+
+/// The values of a row of `ValidPaths`, as texts and numbers; NULL is empty or 0.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RawInfo<'r> {
+    pub(super) hash: &'r [u8],
+    pub(super) registration_time: i64,
+    pub(super) deriver: &'r [u8],
+    pub(super) nar_size: i64,
+    pub(super) ultimate: bool,
+    pub(super) sigs: &'r [u8],
+    pub(super) ca: &'r [u8],
 }
 
 /// Paths by their ids, which the database never uses twice.
@@ -336,7 +382,7 @@ struct PathsById {
 }
 
 /// Infos read in one transaction.
-const INFO_BATCH: usize = 1024;
+pub(super) const INFO_BATCH: usize = 1024;
 /// Referenced paths that a bulk query remembers, so that it needn't look up and parse
 /// each of them again.
 const PATHS_KEPT: usize = 1 << 17;

@@ -112,7 +112,7 @@ impl Db {
     }
 }
 
-fn print_into(store_dir: &StoreDir, path: &StorePath, text: &mut String) {
+pub(super) fn print_into(store_dir: &StoreDir, path: &StorePath, text: &mut String) {
     text.clear();
     store_dir.append_to(path, text);
 }

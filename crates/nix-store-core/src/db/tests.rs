@@ -12,6 +12,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::error::{Error, Result};
 
+mod bulk;
+
 /// A database in a directory of its own.
 struct Fresh {
     dir: TempDir,
@@ -564,7 +566,10 @@ proptest! {
         .unwrap();
         let infos: Vec<ValidPathInfo> =
             expected.iter().map(|path| by_path[path].clone()).collect();
-        prop_assert_eq!(found, infos);
+        prop_assert_eq!(&found, &infos);
+        if let Some(found) = bulk::in_bulk(&db, &wanted) {
+            prop_assert_eq!(found, infos);
+        }
 
         let mut closure = expected.clone();
         let mut queue: Vec<StorePath> = expected.iter().cloned().collect();
