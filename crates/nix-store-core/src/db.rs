@@ -14,6 +14,7 @@ mod check;
 mod closure;
 mod connect;
 mod read;
+mod register;
 mod scan;
 mod schema;
 mod write;
@@ -25,8 +26,8 @@ use rusqlite::Connection;
 
 pub(crate) use connect::DbOptions;
 pub use connect::{Durability, JournalMode, OpenMode};
+pub use register::Registration;
 pub use schema::SCHEMA_VERSION;
-pub use write::Registration;
 
 /// A connection to the database of a store.
 ///

@@ -243,15 +243,9 @@ impl StagingDir {
         flushed.map_err(|source| Error::io("flush the file system of", &self.path, source))
     }
 
-    /// Reads a staged regular file whole, at most `limit` bytes; `None` if it isn't one.
-    pub(crate) fn read_file(&self, tree: &StagedTree, limit: u64) -> Result<Option<Vec<u8>>> {
-        let Some(file) = self.open_file(tree)? else {
-            return Ok(None);
-        };
-        let mut contents = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::Read::take(file, limit), &mut contents)
-            .map_err(|source| Error::io("read", &self.path.join(&tree.name), source))?;
-        Ok(Some(contents))
+    /// Reads a staged `.drv` file whole.
+    pub(crate) fn read_derivation(&self, tree: &StagedTree) -> Result<Vec<u8>> {
+        super::derivations::read_file(self.dir.as_fd(), &tree.name, &self.path.join(&tree.name))
     }
 
     /// Opens a staged regular, non-executable file; `None` if it isn't one.
@@ -304,4 +298,4 @@ fn random_path() -> Result<StorePath> {
 }
 
 /// Most files that are flushed one by one.
-const FLUSHED_ONE_BY_ONE: u64 = 32;
+const FLUSHED_ONE_BY_ONE: u64 = 2;
