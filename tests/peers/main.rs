@@ -10,6 +10,7 @@
 
 #[macro_use]
 mod releases;
+mod derivations;
 mod our_client;
 mod our_server;
 mod our_store;

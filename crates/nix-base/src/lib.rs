@@ -21,7 +21,9 @@ pub use content_address::{ContentAddress, ContentAddressError, ContentAddressMet
 pub use hash::modulo::{HashModuloSink, Positions};
 pub use hash::sink::{HashSink, HashingWriter, NarHashSink};
 pub use hash::{Hash, HashAlgo, HashError, HashFormat, Hasher, NarHash};
-pub use path_info::{ReferenceCycle, UnkeyedValidPathInfo, ValidPathInfo, references_first};
+pub use path_info::{
+    ReferenceCycle, UnkeyedValidPathInfo, ValidPathInfo, reference_order, references_first,
+};
 pub use realisation::{DrvOutput, OutputName, Realisation, UnkeyedRealisation};
 pub use signature::{PublicKey, SecretKey, Signature, SignatureError};
 pub use store_dir::StoreDir;

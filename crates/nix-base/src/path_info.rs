@@ -11,7 +11,7 @@ use crate::signature::{PublicKey, SecretKey, Signature, fingerprint};
 use crate::store_dir::StoreDir;
 use crate::store_path::{StorePath, StorePathSet};
 
-pub use order::{ReferenceCycle, references_first};
+pub use order::{ReferenceCycle, reference_order, references_first};
 
 /// Metadata of an object, without its path.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -128,6 +128,11 @@ impl HashMemo {
             .insert(path.base_name().into_bytes().into(), hash);
     }
 
+    /// Takes out the hash of the derivation at `path`, if it was put in.
+    pub fn remove(&mut self, path: &StorePath) -> Option<InputHash> {
+        self.hashes.remove(path.base_name().as_bytes())
+    }
+
     /// Number of hashes.
     pub fn len(&self) -> usize {
         self.hashes.len()

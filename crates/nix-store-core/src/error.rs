@@ -322,14 +322,26 @@ pub enum Error {
         ca: Box<ContentAddress>,
     },
 
-    /// A `.drv` file couldn't be understood.
-    #[error("cannot read the derivation in path '{path}'")]
+    /// A `.drv` file isn't a derivation, or states what doesn't follow from it. The text is
+    /// real Nix's, and names the file.
+    #[error(transparent)]
+    WrongDerivation(nix_drv::Error),
+
+    /// The same where the cause doesn't name the file.
+    #[error("cannot register derivation '{path}'")]
     Derivation {
         /// The path of the `.drv` file.
         path: Box<FullPath>,
-        /// Why it failed.
+        /// What is wrong, in real Nix's words.
         #[source]
         source: nix_drv::Error,
+    },
+
+    /// The path of a derivation holds a directory or a symlink.
+    #[error("'{}' is not a regular file, as a derivation has to be", .path.display())]
+    NotADerivationFile {
+        /// Where it lies.
+        path: PathBuf,
     },
 
     /// The operating system refused an operation.

@@ -2,6 +2,7 @@
 
 mod add;
 mod content_check;
+mod derivations;
 mod export;
 mod flush;
 mod git_hash;

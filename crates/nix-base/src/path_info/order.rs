@@ -1,5 +1,6 @@
 //! Putting objects behind those that they refer to.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use super::ValidPathInfo;
@@ -16,24 +17,34 @@ pub struct ReferenceCycle(pub StorePath);
 /// # Errors
 /// The references go in circles; the error has a path that is, or depends on, one of them.
 pub fn references_first(infos: Vec<ValidPathInfo>) -> Result<Vec<ValidPathInfo>, ReferenceCycle> {
-    let (order, stuck) = {
-        let index: BTreeMap<&StorePath, usize> = infos
-            .iter()
-            .enumerate()
-            .map(|(i, info)| (&info.path, i))
-            .collect();
-        sort(&infos, &index)
-    };
-    if let Some(stuck) = stuck {
-        return Err(ReferenceCycle(infos[stuck].path.clone()));
-    }
+    let order = reference_order(&infos)?;
     let mut slots: Vec<Option<ValidPathInfo>> = infos.into_iter().map(Some).collect();
     Ok(order.into_iter().filter_map(|i| slots[i].take()).collect())
 }
 
+/// The order of [`references_first`] as indices into `infos`.
+///
+/// # Errors
+/// As there.
+pub fn reference_order<I: Borrow<ValidPathInfo>>(
+    infos: &[I],
+) -> Result<Vec<usize>, ReferenceCycle> {
+    let infos: Vec<&ValidPathInfo> = infos.iter().map(Borrow::borrow).collect();
+    let index: BTreeMap<&StorePath, usize> = infos
+        .iter()
+        .enumerate()
+        .map(|(i, info)| (&info.path, i))
+        .collect();
+    let (order, stuck) = sort(&infos, &index);
+    match stuck {
+        Some(stuck) => Err(ReferenceCycle(infos[stuck].path.clone())),
+        None => Ok(order),
+    }
+}
+
 /// The order by index, and one that can't be placed. Breadth first, without recursion.
 fn sort(
-    infos: &[ValidPathInfo],
+    infos: &[&ValidPathInfo],
     index: &BTreeMap<&StorePath, usize>,
 ) -> (Vec<usize>, Option<usize>) {
     let mut waiting_for = vec![0_usize; infos.len()];

@@ -4,7 +4,7 @@
 //! stage   (no lock held)  pin as temporary root · unpack beside the store, hashing ·
 //!                         compare hash, size, content address
 //! commit  (for a batch)   lock all paths, ascending · ask again which are valid ·
-//!                         rename · flush once · one transaction · unlock
+//!                         check derivations · rename · flush once · one transaction · unlock
 //! ```
 //!
 //! Lock order: temporary root, then path locks in ascending order, then the database. No
@@ -17,11 +17,12 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::io::BufRead;
 
-use nix_base::{NarHash, OutputName, StoreDir, StorePath, StorePathSet, ValidPathInfo};
-use nix_drv::{Derivation, Strictness};
+use nix_base::{NarHash, StoreDir, StorePath, StorePathSet, ValidPathInfo};
+use nix_drv::Strictness;
 
 use super::LocalStore;
 use super::content_check::check_content_address;
+use super::derivations::KnownDerivations;
 use super::staging::{StagedTree, StagingDir};
 use crate::db::{Durability, Registration};
 use crate::error::{Error, FullPath, Result};
@@ -33,8 +34,6 @@ pub const BATCH_PATHS: usize = 256;
 pub const BATCH_BYTES: u64 = 8 * 1024 * 1024;
 /// From this size on, in bytes, it is asked before unpacking whether an object is valid.
 const ASK_FIRST: u64 = 256 * 1024;
-/// Largest `.drv` file that is parsed, in bytes.
-const MAX_DERIVATION: u64 = 64 * 1024 * 1024;
 
 /// Objects on their way into a store. Dropping it drops what was not committed.
 ///
@@ -47,6 +46,7 @@ pub struct ImportBatch<'s> {
     lock_dir: OnceCell<LockDir>,
     pending: RefCell<Vec<Pending>>,
     bytes: Cell<u64>,
+    derivations: RefCell<KnownDerivations>,
 }
 
 #[derive(Debug)]
@@ -87,13 +87,14 @@ impl Unpacked {
 impl<'s> ImportBatch<'s> {
     /// An empty batch; nothing is created in the store yet.
     #[must_use]
-    pub const fn new(store: &'s LocalStore) -> Self {
+    pub fn new(store: &'s LocalStore) -> Self {
         Self {
             store,
             staging: OnceCell::new(),
             lock_dir: OnceCell::new(),
             pending: RefCell::new(Vec::new()),
             bytes: Cell::new(0),
+            derivations: RefCell::default(),
         }
     }
 
@@ -329,6 +330,7 @@ impl<'s> ImportBatch<'s> {
         let result = self.publish(staging, &staged, &mut moved);
         if result.is_err() {
             self.withdraw(staging, &staged, &moved);
+            self.derivations.borrow_mut().forget(staged.keys());
         }
         if let Some(mut locks) = locks {
             locks.request_removal();
@@ -351,10 +353,7 @@ impl<'s> ImportBatch<'s> {
         if staged.is_empty() {
             return Ok(());
         }
-        let mut registrations = Vec::with_capacity(staged.len());
-        for (info, tree) in staged.values() {
-            registrations.push(self.registration(info, staging, tree)?);
-        }
+        let registrations = self.registrations(staging, staged)?;
         // The flushes protect the content and names of the whole batch: they are on stable
         // storage before the rows that make them valid can be.
         let durable = self.store.config().durability != Durability::None;
@@ -393,34 +392,25 @@ impl<'s> ImportBatch<'s> {
         }
     }
 
-    fn registration(
+    /// What to register, with derivations checked and their outputs filled in.
+    fn registrations(
         &self,
-        info: &ValidPathInfo,
         staging: &StagingDir,
-        tree: &StagedTree,
-    ) -> Result<Registration> {
-        let mut registration = Registration::from(info.clone());
-        if info.path.is_derivation()
-            && let Some(text) = staging.read_file(tree, MAX_DERIVATION)?
-        {
-            registration.outputs = self.derivation_outputs(&info.path, &text)?;
-        }
-        Ok(registration)
-    }
-
-    /// The outputs of a `.drv` file, as far as their paths are known.
-    fn derivation_outputs(
-        &self,
-        path: &StorePath,
-        text: &[u8],
-    ) -> Result<Vec<(OutputName, StorePath)>> {
-        let dir = self.store.store_dir();
-        Derivation::parse_file(text, dir, path, Strictness::Lenient)
-            .and_then(|derivation| derivation.known_outputs(dir))
-            .map_err(|source| Error::Derivation {
-                path: self.full(path),
-                source,
-            })
+        staged: &BTreeMap<StorePath, &(ValidPathInfo, StagedTree)>,
+    ) -> Result<Vec<Registration>> {
+        let infos = staged.values().map(|(info, _)| info.clone());
+        let mut registrations: Vec<_> = infos.map(Registration::from).collect();
+        let read = |path: &StorePath| match staged.get(path) {
+            Some((_, tree)) => staging.read_derivation(tree),
+            None => Err(Error::not_valid(self.store.store_dir(), path)),
+        };
+        self.derivations.borrow_mut().check(
+            self.store,
+            &mut registrations,
+            Strictness::Strict,
+            read,
+        )?;
+        Ok(registrations)
     }
 
     fn lock_dir(&self) -> Result<&LockDir> {

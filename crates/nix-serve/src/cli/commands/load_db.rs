@@ -6,8 +6,6 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use nix_base::{NarHash, StoreDir, StorePath, UnkeyedValidPathInfo, ValidPathInfo};
-use nix_drv::{Derivation, Strictness};
-use nix_store_core::{LocalStore, Registration};
 
 use crate::cli::context::{Context, Purpose};
 use crate::cli::signals::{Input, SignalWatch};
@@ -24,27 +22,12 @@ pub(crate) fn run(context: &Context) -> anyhow::Result<ExitCode> {
     while let Some(info) = read_registration(&mut lines, store.store_dir())
         .with_context(|| format!("cannot read the registration in line {}", lines.number))?
     {
-        batch.push(registration(&store, info)?);
+        batch.push(info);
     }
-    store.db().register(&batch)?;
-    tracing::debug!("{} paths registered", batch.len());
+    let count = batch.len();
+    store.register_present(batch)?;
+    tracing::debug!("{count} paths registered");
     Ok(ExitCode::SUCCESS)
-}
-
-/// Adds what a derivation's file tells of its outputs.
-fn registration(store: &LocalStore, info: ValidPathInfo) -> anyhow::Result<Registration> {
-    let mut registration = Registration::from(info);
-    let path = &registration.info.path;
-    if path.is_derivation() {
-        let file = store.layout().real_path(path);
-        let dir = store.store_dir();
-        let text = std::fs::read(&file)
-            .with_context(|| format!("cannot read derivation '{}'", file.display()))?;
-        registration.outputs = Derivation::parse_file(&text, dir, path, Strictness::Lenient)
-            .and_then(|derivation| derivation.known_outputs(dir))
-            .with_context(|| format!("cannot read derivation '{}'", file.display()))?;
-    }
-    Ok(registration)
 }
 
 fn read_registration(

@@ -217,7 +217,7 @@ fn content_addresses_are_checked_against_the_content() {
 #[test]
 fn derivations_register_their_outputs() {
     let f = fixture();
-    let text = br#"Derive([("out","/nix/store/vr92cq7f0wz5z2w04pd8yg6aqgbh9xm4-a","","")],[],[],"x86_64-linux","/bin/sh",["-c","echo \"hi\\\"\n\t> $out"],[("builder","/bin/sh"),("name","a"),("out","/nix/store/vr92cq7f0wz5z2w04pd8yg6aqgbh9xm4-a"),("system","x86_64-linux")])"#;
+    let text = br#"Derive([("out","/nix/store/vr92cq7f0wz5z2w04pd8yg6aqgbh9xm4-a","","")],[],[],"x86_64-linux","/bin/sh",["-c","echo \"hi\\\\\"\n\t> $out"],[("builder","/bin/sh"),("name","a"),("out","/nix/store/vr92cq7f0wz5z2w04pd8yg6aqgbh9xm4-a"),("system","x86_64-linux")])"#;
     let name = "a.drv".parse().unwrap();
     let drv = f.store.add_text(text, StorePathSet::new(), &name).unwrap();
     let outputs = f.store.query_derivation_outputs(&drv).unwrap();

@@ -38,7 +38,7 @@ pub(super) struct Importer<'a> {
 }
 
 impl<'a> Importer<'a> {
-    pub(super) const fn new(store: &'a LocalStore, watch: &'a SignalWatch) -> Self {
+    pub(super) fn new(store: &'a LocalStore, watch: &'a SignalWatch) -> Self {
         Self {
             store,
             batch: ImportBatch::new(store),
