@@ -1,7 +1,8 @@
 //! `cargo xtask soak [AREA…]`: the long form of the crash and load tests, run by hand.
 //!
 //! A test that has a long form looks at the variable `SOAK`: set, it tries every point instead
-//! of every 20th, and runs for an hour instead of minutes.
+//! of every 20th, and runs for an hour instead of minutes; each fuzz target has ten minutes
+//! instead of 5 s.
 
 use std::process::Command;
 
@@ -41,4 +42,4 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// The integration tests with a long form.
-const AREAS: &[&str] = &["store", "serve", "peers"];
+const AREAS: &[&str] = &["store", "serve", "peers", "fuzz"];
