@@ -1,6 +1,7 @@
 //! The store on the local disk.
 
 mod add;
+mod background_flush;
 mod content_check;
 mod derivations;
 mod export;

@@ -3,9 +3,10 @@
 use std::io::{self, BufRead, Write};
 
 use nix_base::{ValidPathInfo, WireWrite};
-use nix_store_core::ImportBatch;
+use nix_store_core::{CommitOutcome, ImportBatch};
 
 use super::ServeError;
+use super::input::Pending;
 use super::session::{Session, arguments, metered};
 use crate::proto::ServeCommand;
 use crate::proto::path_info::read_add_to_store_nar;
@@ -19,7 +20,7 @@ impl<W: Write> Session<'_, W> {
         distrust(&mut info);
         self.batch.stage(info, input)?;
         if self.batch.is_full() {
-            self.commit()?;
+            self.acknowledge(self.batch.advance())?;
         }
         Ok(())
     }
@@ -36,7 +37,10 @@ impl<W: Write> Session<'_, W> {
         if self.batch.is_empty() {
             return Ok(());
         }
-        let outcome = self.batch.commit();
+        self.acknowledge(self.batch.commit())
+    }
+
+    fn acknowledge(&self, outcome: CommitOutcome) -> Result<(), ServeError> {
         self.reply(ServeCommand::AddToStoreNar, |out| {
             (0..outcome.valid).try_for_each(|_| out.write_u64(1))
         })?;
@@ -44,11 +48,18 @@ impl<W: Write> Session<'_, W> {
     }
 
     /// [`Self::commit`] in the middle of a read; the failure is kept for the end.
-    pub(super) fn commit_before_wait(&self) -> io::Result<()> {
-        self.commit().map_err(|error| {
-            self.commit_failure.replace(Some(error));
-            io::Error::other("the commit of staged objects failed")
-        })
+    pub(super) fn commit_before_wait(&self) -> io::Result<Pending> {
+        // The client may be sending all the time: no reason to wait for the disk instead.
+        if self.batch.is_flushing() {
+            return Ok(Pending::Later);
+        }
+        match self.commit() {
+            Ok(()) => Ok(Pending::Nothing),
+            Err(error) => {
+                self.commit_failure.replace(Some(error));
+                Err(io::Error::other("the commit of staged objects failed"))
+            }
+        }
     }
 }
 

@@ -40,6 +40,15 @@ impl Source for &[u8] {
     }
 }
 
+/// What is left of the work to be done before waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pending {
+    /// All is done: the wait may take as long as it likes.
+    Nothing,
+    /// Something can't be done yet: look again soon.
+    Later,
+}
+
 /// A buffered reader that does what is pending before it would block.
 pub(super) struct SessionInput<'h, S> {
     source: S,
@@ -50,7 +59,7 @@ pub(super) struct SessionInput<'h, S> {
     stop: StopFlag,
     /// Whether a message has begun, so that the client owes us the rest.
     in_message: bool,
-    before_wait: Option<&'h dyn Fn() -> io::Result<()>>,
+    before_wait: Option<&'h dyn Fn() -> io::Result<Pending>>,
     trouble: Cell<Option<Trouble>>,
 }
 
@@ -78,7 +87,7 @@ impl<'h, S: Source> SessionInput<'h, S> {
     /// What to do before each wait for the client.
     pub(super) fn before_wait<'n>(
         self,
-        action: &'n dyn Fn() -> io::Result<()>,
+        action: &'n dyn Fn() -> io::Result<Pending>,
     ) -> SessionInput<'n, S> {
         SessionInput {
             before_wait: Some(action),
@@ -123,9 +132,11 @@ impl<'h, S: Source> SessionInput<'h, S> {
         if is_ready(descriptor, Some(Duration::ZERO))? {
             return Ok(());
         }
-        if let Some(action) = self.before_wait {
-            action()?;
-        }
+        let act = || {
+            self.before_wait
+                .map_or(Ok(Pending::Nothing), |action| action())
+        };
+        let mut pending = act()?;
         let deadline = self.in_message.then(|| Instant::now() + self.stall_timeout);
         loop {
             if self.stop.load(Ordering::Relaxed) {
@@ -137,9 +148,16 @@ impl<'h, S: Source> SessionInput<'h, S> {
             }
             // A signal between the look at the flag and the wait would be missed: look again
             // now and then.
-            let step = left.unwrap_or(RECHECK).min(RECHECK);
+            let most = match pending {
+                Pending::Nothing => RECHECK,
+                Pending::Later => SOON,
+            };
+            let step = left.unwrap_or(most).min(most);
             if is_ready(descriptor, Some(step))? {
                 return Ok(());
+            }
+            if pending == Pending::Later {
+                pending = act()?;
             }
         }
     }
@@ -192,5 +210,7 @@ impl<S: Source> Read for SessionInput<'_, S> {
 
 /// Bytes read at once: as much as a pipe holds by default, four times over for sockets.
 const BUFFER: usize = 256 * 1024;
+/// How soon work that could not be done is tried again.
+const SOON: Duration = Duration::from_millis(1);
 /// How often a waiting connection looks whether it should end.
 const RECHECK: Duration = Duration::from_secs(2);

@@ -9,7 +9,7 @@ use nix_base::{
 use nix_nar::export::{ExportReader, ExportTrailer, ExportWriter};
 
 use super::LocalStore;
-use super::import::ImportBatch;
+use super::import::{CommitOutcome, ImportBatch};
 use crate::error::{Error, FullPath, Result};
 use crate::store::Store;
 
@@ -99,24 +99,23 @@ impl ImportBatch<'_> {
             staged.push(trailer.path.clone());
             self.name(object, announced(trailer))?;
             if self.is_full() {
-                self.commit_and_tell(&mut staged, added)?;
+                tell(self.advance(), &mut staged, added)?;
             }
         }
-        self.commit_and_tell(&mut staged, added)
+        tell(self.commit(), &mut staged, added)
     }
+}
 
-    fn commit_and_tell(
-        &self,
-        staged: &mut Vec<StorePath>,
-        added: &mut dyn FnMut(&StorePath),
-    ) -> Result<()> {
-        let outcome = self.commit();
-        staged
-            .drain(..)
-            .take(outcome.valid)
-            .for_each(|path| added(&path));
-        outcome.failure.map_or(Ok(()), Err)
-    }
+/// Tells which of `staged` a commit made valid, and takes them off.
+fn tell(
+    outcome: CommitOutcome,
+    staged: &mut Vec<StorePath>,
+    added: &mut dyn FnMut(&StorePath),
+) -> Result<()> {
+    staged
+        .drain(..outcome.valid.min(staged.len()))
+        .for_each(|path| added(&path));
+    outcome.failure.map_or(Ok(()), Err)
 }
 
 /// What an export stream tells of an object; hash and size follow from its archive.

@@ -7,6 +7,9 @@
 //!                         check derivations · rename · flush once · one transaction · unlock
 //! ```
 //!
+//! A full batch of a client that goes on sending is flushed in the background, while the
+//! next one is staged; its commit follows then.
+//!
 //! Lock order: temporary root, then path locks in ascending order, then the database. No
 //! lock is held while bytes are awaited from a client. A path becomes valid when the
 //! transaction commits, and at that time its bytes and names are on stable storage (level
@@ -21,6 +24,7 @@ use nix_base::{NarHash, StoreDir, StorePath, StorePathSet, ValidPathInfo};
 use nix_drv::Strictness;
 
 use super::LocalStore;
+use super::background_flush::BackgroundFlush;
 use super::content_check::check_content_address;
 use super::derivations::KnownDerivations;
 use super::staging::{StagedTree, StagingDir};
@@ -46,13 +50,28 @@ pub struct ImportBatch<'s> {
     lock_dir: OnceCell<LockDir>,
     pending: RefCell<Vec<Pending>>,
     bytes: Cell<u64>,
+    /// The batch before, complete and on its way to stable storage.
+    flushing: RefCell<Option<Flushing>>,
     derivations: RefCell<KnownDerivations>,
+}
+
+#[derive(Debug)]
+struct Flushing {
+    batch: Vec<Pending>,
+    flush: BackgroundFlush,
 }
 
 #[derive(Debug)]
 enum Pending {
     AlreadyValid,
     Staged(Box<(ValidPathInfo, StagedTree)>),
+}
+
+/// Whether the contents of staged objects are on stable storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Contents {
+    Written,
+    Flushed,
 }
 
 /// What a commit did.
@@ -94,6 +113,7 @@ impl<'s> ImportBatch<'s> {
             lock_dir: OnceCell::new(),
             pending: RefCell::new(Vec::new()),
             bytes: Cell::new(0),
+            flushing: RefCell::new(None),
             derivations: RefCell::default(),
         }
     }
@@ -107,7 +127,8 @@ impl<'s> ImportBatch<'s> {
     /// How many objects wait for a commit.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.pending.borrow().len()
+        let flushing = self.flushing.borrow();
+        self.pending.borrow().len() + flushing.as_ref().map_or(0, |f| f.batch.len())
     }
 
     /// Whether no object waits for a commit.
@@ -116,10 +137,10 @@ impl<'s> ImportBatch<'s> {
         self.len() == 0
     }
 
-    /// Whether the batch should be committed before more is staged.
+    /// Whether [`Self::advance`] should be called before more is staged.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.len() >= BATCH_PATHS || self.bytes.get() >= BATCH_BYTES
+        self.pending.borrow().len() >= BATCH_PATHS || self.bytes.get() >= BATCH_BYTES
     }
 
     /// Reads exactly one NAR for `info` and keeps it for the next commit. If the path is
@@ -201,10 +222,13 @@ impl<'s> ImportBatch<'s> {
     }
 
     fn is_pending(&self, path: &StorePath) -> bool {
-        self.pending.borrow().iter().any(|pending| match pending {
+        let is_it = |pending: &Pending| match pending {
             Pending::AlreadyValid => false,
             Pending::Staged(staged) => staged.0.path == *path,
-        })
+        };
+        let flushing = self.flushing.borrow();
+        let mut before = flushing.iter().flat_map(|flushing| &flushing.batch);
+        self.pending.borrow().iter().any(is_it) || before.any(is_it)
     }
 
     fn skip(&self, info: &ValidPathInfo, mut nar: &mut dyn BufRead) -> Result<()> {
@@ -247,36 +271,100 @@ impl<'s> ImportBatch<'s> {
         }
     }
 
-    /// Makes what is staged valid, in one transaction. Afterwards nothing is pending.
+    /// Makes what is staged valid, in one transaction for each batch. Afterwards nothing is
+    /// pending.
     pub fn commit(&self) -> CommitOutcome {
-        let pending = self.pending.take();
+        let mut outcome = self.finish_flushing();
+        let pending = self.take_pending();
+        if outcome.failure.is_some() {
+            self.discard(&pending);
+            return outcome;
+        }
+        let last = self.commit_batch(&pending, Contents::Written);
+        outcome.valid += last.valid;
+        outcome.failure = last.failure;
+        outcome
+    }
+
+    /// Makes the batch before this one valid, and begins with this one: for a client that
+    /// goes on sending. What is staged now becomes valid by the next call, or by
+    /// [`Self::commit`].
+    pub fn advance(&self) -> CommitOutcome {
+        if self.store.config().durability == Durability::None {
+            return self.commit();
+        }
+        let mut outcome = self.finish_flushing();
+        if outcome.failure.is_some() {
+            self.discard(&self.take_pending());
+            return outcome;
+        }
+        match self.staging().and_then(StagingDir::start_flush) {
+            Ok(flush) => {
+                let batch = self.take_pending();
+                self.flushing.replace(Some(Flushing { batch, flush }));
+            }
+            Err(error) => outcome.failure = Some(error),
+        }
+        outcome
+    }
+
+    /// Whether a batch is on its way to stable storage and not there yet, so that
+    /// [`Self::commit`] would wait for the disk.
+    #[must_use]
+    pub fn is_flushing(&self) -> bool {
+        let flushing = self.flushing.borrow();
+        flushing.as_ref().is_some_and(|f| !f.flush.is_finished())
+    }
+
+    fn take_pending(&self) -> Vec<Pending> {
         self.bytes.set(0);
-        if pending.is_empty() {
+        self.pending.take()
+    }
+
+    /// Commits the batch that was being flushed.
+    fn finish_flushing(&self) -> CommitOutcome {
+        let Some(Flushing { batch, flush }) = self.flushing.take() else {
             return CommitOutcome {
                 valid: 0,
                 failure: None,
             };
+        };
+        match self
+            .staging()
+            .and_then(|staging| staging.finish_flush(flush))
+        {
+            Ok(()) => self.commit_batch(&batch, Contents::Flushed),
+            Err(error) => {
+                self.discard(&batch);
+                CommitOutcome {
+                    valid: 0,
+                    failure: Some(error),
+                }
+            }
         }
-        match self.commit_all(&pending) {
+    }
+
+    fn commit_batch(&self, batch: &[Pending], contents: Contents) -> CommitOutcome {
+        match self.commit_all(batch, contents) {
             Ok(()) => CommitOutcome {
-                valid: pending.len(),
+                valid: batch.len(),
                 failure: None,
             },
-            Err(error) if pending.len() == 1 => {
-                self.discard(&pending);
+            Err(error) if batch.len() == 1 => {
+                self.discard(batch);
                 CommitOutcome {
                     valid: 0,
                     failure: Some(error),
                 }
             }
             // One bad object spoils the transaction: the ones before it are still good.
-            Err(_) => self.commit_one_by_one(&pending),
+            Err(_) => self.commit_one_by_one(batch),
         }
     }
 
     fn commit_one_by_one(&self, pending: &[Pending]) -> CommitOutcome {
         for (valid, one) in pending.iter().enumerate() {
-            if let Err(error) = self.commit_all(std::slice::from_ref(one)) {
+            if let Err(error) = self.commit_all(std::slice::from_ref(one), Contents::Written) {
                 self.discard(&pending[valid..]);
                 return CommitOutcome {
                     valid,
@@ -302,7 +390,7 @@ impl<'s> ImportBatch<'s> {
     }
 
     /// All or nothing; on failure the trees are back in the staging directory or gone.
-    fn commit_all(&self, pending: &[Pending]) -> Result<()> {
+    fn commit_all(&self, pending: &[Pending], contents: Contents) -> Result<()> {
         let mut staged: BTreeMap<StorePath, &(ValidPathInfo, StagedTree)> = BTreeMap::new();
         for one in pending {
             if let Pending::Staged(one) = one {
@@ -327,7 +415,7 @@ impl<'s> ImportBatch<'s> {
             }
         }
         let mut moved = Vec::with_capacity(staged.len());
-        let result = self.publish(staging, &staged, &mut moved);
+        let result = self.publish(staging, &staged, contents, &mut moved);
         if result.is_err() {
             self.withdraw(staging, &staged, &moved);
             self.derivations.borrow_mut().forget(staged.keys());
@@ -348,6 +436,7 @@ impl<'s> ImportBatch<'s> {
         &self,
         staging: &StagingDir,
         staged: &BTreeMap<StorePath, &(ValidPathInfo, StagedTree)>,
+        contents: Contents,
         moved: &mut Vec<StorePath>,
     ) -> Result<()> {
         if staged.is_empty() {
@@ -357,7 +446,8 @@ impl<'s> ImportBatch<'s> {
         // The flushes protect the content and names of the whole batch: they are on stable
         // storage before the rows that make them valid can be.
         let durable = self.store.config().durability != Durability::None;
-        let flushed = durable && staging.flush_contents(staged.values().map(|(_, tree)| tree))?;
+        let flushed = contents == Contents::Flushed
+            || durable && staging.flush_contents(staged.values().map(|(_, tree)| tree))?;
         for (path, (_, tree)) in staged {
             staging.move_into_store(tree, path)?;
             moved.push(path.clone());

@@ -19,6 +19,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::LocalStore;
+use super::background_flush::BackgroundFlush;
 use crate::db::Durability;
 use crate::error::{Error, Result};
 
@@ -232,6 +233,23 @@ impl StagingDir {
         Ok(true)
     }
 
+    /// Begins to put everything staged so far onto stable storage, in the background.
+    pub(crate) fn start_flush(&self) -> Result<BackgroundFlush> {
+        rustix::io::fcntl_dupfd_cloexec(&self.dir, 0)
+            .map_err(std::io::Error::from)
+            .and_then(BackgroundFlush::start)
+            .map_err(|source| self.flush_failed(source))
+    }
+
+    /// Waits for a flush in the background.
+    pub(crate) fn finish_flush(&self, flush: BackgroundFlush) -> Result<()> {
+        flush.finish().map_err(|source| self.flush_failed(source))
+    }
+
+    fn flush_failed(&self, source: impl Into<std::io::Error>) -> Error {
+        Error::io("flush the file system of", &self.path, source)
+    }
+
     /// Puts the names of moved trees onto stable storage; with `contents`, also everything
     /// in them: one flush of the file system serves a whole batch.
     pub(crate) fn flush_names(&self, contents: bool) -> Result<()> {
@@ -240,7 +258,7 @@ impl StagingDir {
         } else {
             rustix::fs::fsync(&self.store)
         };
-        flushed.map_err(|source| Error::io("flush the file system of", &self.path, source))
+        flushed.map_err(|source| self.flush_failed(source))
     }
 
     /// Reads a staged `.drv` file whole.

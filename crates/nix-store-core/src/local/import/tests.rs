@@ -118,6 +118,46 @@ fn what_came_before_a_missing_reference_is_kept() {
 }
 
 #[test]
+fn a_full_batch_is_flushed_while_the_next_one_is_staged() {
+    let f = fixture();
+    let (a, b) = (path('a', "a"), path('b', "b"));
+    let batch = ImportBatch::new(&f.store);
+    stage(&batch, file(&a, b"a", &[])).unwrap();
+    let outcome = batch.advance();
+    assert!(outcome.valid == 0 && outcome.failure.is_none());
+    assert!(!f.store.is_valid(&a).unwrap());
+    // Already under way: read, checked and dropped.
+    stage(&batch, file(&a, b"a", &[])).unwrap();
+    stage(&batch, file(&b, b"b", &[&a])).unwrap();
+    assert_eq!(batch.len(), 3);
+    let outcome = batch.advance();
+    assert!(outcome.valid == 1 && outcome.failure.is_none());
+    assert!(f.store.is_valid(&a).unwrap() && !f.store.is_valid(&b).unwrap());
+    assert_eq!(committed(&batch), (2, None));
+    assert!(f.store.is_valid(&b).unwrap() && batch.is_empty());
+    drop(batch);
+    assert_eq!(f.objects(), [a.base_name(), b.base_name()]);
+}
+
+#[test]
+fn what_follows_a_failed_batch_is_dropped() {
+    let f = fixture();
+    let (a, b, gone) = (path('a', "a"), path('b', "b"), path('d', "d"));
+    let batch = ImportBatch::new(&f.store);
+    stage(&batch, file(&a, b"a", &[&gone])).unwrap();
+    assert!(batch.advance().failure.is_none());
+    stage(&batch, file(&b, b"b", &[])).unwrap();
+    let (valid, failure) = committed(&batch);
+    assert_eq!(valid, 0);
+    assert_eq!(
+        failure.unwrap(),
+        format!("path '/nix/store/{gone}' is not valid")
+    );
+    drop(batch);
+    assert_eq!(f.objects(), Vec::<String>::new());
+}
+
+#[test]
 fn leftovers_are_replaced_and_never_followed() {
     let f = fixture();
     let canary = f.temp.path().join("canary");

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, Read, Write};
 
 use nix_base::{StorePath, StorePathSet, ValidPathInfo};
-use nix_store_core::{ImportBatch, LocalStore, Lock, Store};
+use nix_store_core::{CommitOutcome, ImportBatch, LocalStore, Lock, Store};
 
 use crate::cli::signals::SignalWatch;
 use crate::client::{BoxError, NarImporter, NarSource};
@@ -45,13 +45,10 @@ impl<'a> Importer<'a> {
             watch,
         }
     }
+}
 
-    fn commit(&self) -> Result<(), BoxError> {
-        self.batch
-            .commit()
-            .failure
-            .map_or(Ok(()), |error| Err(error.into()))
-    }
+fn failure_of(outcome: CommitOutcome) -> Result<(), BoxError> {
+    outcome.failure.map_or(Ok(()), |error| Err(error.into()))
 }
 
 impl NarImporter for Importer<'_> {
@@ -79,13 +76,13 @@ impl NarImporter for Importer<'_> {
             self.batch.stage(info, &mut nar)?;
         }
         if self.batch.is_full() {
-            self.commit()?;
+            failure_of(self.batch.advance())?;
         }
         Ok(())
     }
 
     fn finish(&mut self) -> Result<(), BoxError> {
-        self.commit()
+        failure_of(self.batch.commit())
     }
 }
 
