@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use nix_base::StorePath;
 use nix_drv::json::{self, JsonForm};
 use nix_drv::{Derivation, DerivationType, HashMemo, Strictness, check_derivation, visit_graph};
+use nix_store_core::{ImportBatch, LocalStore, StoreConfig, StoreLayout};
 use serde_json::Value;
 use test_support::{Peer, say};
 
@@ -43,6 +44,7 @@ fn agrees_with(label: &str, form: JsonForm) {
     assert_eq!(known, of(&store.rows(), &drvs), "rows of DerivationOutputs");
     outputs_follow(&store, &drvs);
     checks_accept(&store, &drvs);
+    our_store_takes_them(&store, &drvs);
     json_is_the_same(&store, &drvs, form);
     let count = |own| {
         drvs.values()
@@ -139,6 +141,28 @@ fn checks_accept(store: &PrivateStore, drvs: &Derivations) {
         let read = |path: &StorePath| store.read(path);
         let rows = check_derivation(drv, path, store_dir, &mut memo, read).unwrap();
         assert_eq!(rows, drv.known_outputs(store_dir).unwrap());
+    }
+}
+
+/// All of them as a stream into a store of ours, which then has the same rows.
+fn our_store_takes_them(theirs: &PrivateStore, drvs: &Derivations) {
+    let theirs_opened = LocalStore::open(StoreConfig::new(theirs.layout())).unwrap();
+    let paths = theirs_opened.query_all_valid().unwrap();
+    let mut stream = Vec::new();
+    theirs_opened.export_paths(&paths, &mut stream).unwrap();
+
+    let root = tempfile::tempdir().unwrap();
+    let layout = StoreLayout::chroot(theirs.dir().clone(), root.path());
+    let ours = LocalStore::init(StoreConfig::new(layout)).unwrap();
+    ImportBatch::new(&ours)
+        .import_stream(&mut stream.as_slice(), &mut |_| {})
+        .unwrap_or_else(|error| panic!("{error:?}"));
+    for (path, drv) in drvs {
+        let mut known = drv.known_outputs(theirs.dir()).unwrap();
+        let mut rows = ours.query_derivation_outputs(path).unwrap();
+        known.sort();
+        rows.sort();
+        assert_eq!(rows, known, "{path}");
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use nix_base::{NarHash, StoreDir, StorePath, StorePathSet};
+use nix_store_core::StoreLayout;
 use tempfile::TempDir;
 use test_support::Peer;
 
@@ -182,6 +183,11 @@ impl PrivateStore {
     /// The store directory that its paths have.
     pub(crate) fn dir(&self) -> &StoreDir {
         &self.dir
+    }
+
+    /// Where its files are.
+    pub(crate) fn layout(&self) -> StoreLayout {
+        StoreLayout::chroot(self.dir.clone(), self.root.path())
     }
 
     /// The release.
