@@ -130,7 +130,11 @@ fn round_trip(input: &[u8]) -> u64 {
         return class::of_result(&lenient, |_| ());
     };
     let printed = drv.to_aterm(&store);
-    if let Ok(text) = &printed {
+    // Nix compat: a platform is printed without escapes, and no reader takes it with any.
+    let is_plain = !drv.platform.iter().any(|byte| b"\"\\\n\r\t".contains(byte));
+    if let Ok(text) = &printed
+        && is_plain
+    {
         let again = Derivation::parse(text, &store, &name(), Strictness::Strict);
         assert_eq!(&again.unwrap(), drv);
     }
