@@ -289,6 +289,10 @@ mod tests {
                     let stated = drv.outputs()[name].known_path(&store, drv.name(), name)?;
                     assert_eq!(path, stated, "{}", drv.path());
                 }
+                let pending = drv.pending_outputs()?;
+                for output in pending.finish(&store)? {
+                    assert_eq!(output.computed, output.stated, "{}", drv.path());
+                }
                 Ok(())
             },
         )

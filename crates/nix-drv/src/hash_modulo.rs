@@ -33,7 +33,7 @@ mod raw;
 
 use memo_key::BaseNameState;
 
-pub use graph::{MAX_HELD, Visited, visit_graph};
+pub use graph::{ComputedOutput, MAX_HELD, PendingOutputs, Visited, visit_graph};
 
 /// Whether output paths follow from a hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,7 +23,9 @@ pub use derivation::{
     drv_name,
 };
 pub use error::{Error, FieldError, Result};
-pub use hash_modulo::{HashKind, HashMemo, InputHash, MaskedHash, Visited, visit_graph};
+pub use hash_modulo::{
+    ComputedOutput, HashKind, HashMemo, InputHash, MaskedHash, PendingOutputs, Visited, visit_graph,
+};
 pub use nix_base::OutputName;
 pub use options::DerivationOptions;
 pub use outputs::Placeholder;

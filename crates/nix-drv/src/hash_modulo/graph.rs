@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use nix_base::{OutputName, StoreDir, StorePath, StorePathName};
+use nix_base::{Hash, HashAlgo, OutputName, StoreDir, StorePath, StorePathName};
 
 use super::raw::{Canonical, Reading};
 use super::{HashKind, HashMemo, InputHash, MaskedHash};
-use crate::aterm::Strictness;
+use crate::aterm::{Masked, Strictness};
 use crate::derivation::{
     Derivation, DerivationOutput, DerivationOutputs, DerivationType, drv_name,
 };
@@ -64,24 +64,38 @@ impl Visited<'_> {
     /// As [`masked_hash`](Self::masked_hash), which it calls if it has to.
     pub fn computed_outputs(&self) -> Result<Vec<(&OutputName, Option<StorePath>)>> {
         let mut masked = None;
-        let mut paths = Vec::with_capacity(self.outputs().len());
-        for (name, output) in self.outputs() {
-            let path = match output {
-                DerivationOutput::InputAddressed(_) | DerivationOutput::Deferred => {
-                    let masked = match masked {
-                        Some(masked) => masked,
-                        None => *masked.insert(self.masked_hash()?),
-                    };
-                    let is_known = masked.kind == HashKind::Regular;
-                    is_known
-                        .then(|| output_path(self.store_dir, self.name(), name, &masked))
-                        .transpose()?
-                }
-                _ => output.known_path(self.store_dir, self.name(), name)?,
-            };
-            paths.push((name, path));
+        if self.outputs().values().any(follows_from_inputs) {
+            masked = Some(self.masked_hash()?);
         }
-        Ok(paths)
+        let path = |(name, output)| {
+            let path = path_of(self.store_dir, self.name(), name, output, masked.as_ref())?;
+            Ok((name, path))
+        };
+        self.outputs().iter().map(path).collect()
+    }
+
+    /// The same without the hashing, which is left to whoever has the time: half of
+    /// the work on a graph can be done by another thread.
+    ///
+    /// # Errors
+    /// As [`masked_hash`](Self::masked_hash).
+    pub fn pending_outputs(&self) -> Result<PendingOutputs> {
+        let mut masked = None;
+        if self.outputs().values().any(follows_from_inputs) {
+            masked = Some(match self.form {
+                Form::Canonical(drv) => drv.masked_text(self.store_dir, self.memo)?,
+                Form::Other(drv) => {
+                    let text = drv.modulo_text(self.store_dir, self.memo, Masked::Yes)?;
+                    (text, self.masked_hash()?.kind)
+                }
+            });
+        }
+        Ok(PendingOutputs {
+            drv_path: self.path.clone(),
+            name: self.name().clone(),
+            outputs: self.outputs().clone(),
+            masked,
+        })
     }
 
     /// The hash that its output paths follow from; computed on each call.
@@ -94,6 +108,73 @@ impl Visited<'_> {
             Form::Canonical(drv) => drv.masked_hash(self.store_dir, self.memo),
             Form::Other(drv) => drv.masked_hash(self.store_dir, self.memo),
         }
+    }
+}
+
+/// A derivation on whose output paths only the last step is left to do.
+#[derive(Clone, Debug)]
+pub struct PendingOutputs {
+    /// The path of the `.drv` file.
+    pub drv_path: StorePath,
+    name: StorePathName,
+    outputs: DerivationOutputs,
+    masked: Option<(Vec<u8>, HashKind)>,
+}
+
+impl PendingOutputs {
+    /// Each output's name, the path that follows and the one that is stated; none
+    /// where it isn't known before the build.
+    ///
+    /// # Errors
+    /// A name is too long.
+    pub fn finish(&self, store_dir: &StoreDir) -> Result<Vec<ComputedOutput<'_>>> {
+        let masked = self.masked.as_ref().map(|(text, kind)| MaskedHash {
+            hash: Hash::of(HashAlgo::Sha256, text),
+            kind: *kind,
+        });
+        let compute = |(name, output)| {
+            let masked = masked.as_ref();
+            Ok(ComputedOutput {
+                name,
+                computed: path_of(store_dir, &self.name, name, output, masked)?,
+                stated: output.known_path(store_dir, &self.name, name)?,
+            })
+        };
+        self.outputs.iter().map(compute).collect()
+    }
+}
+
+/// What [`PendingOutputs`] come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ComputedOutput<'a> {
+    /// The output's name.
+    pub name: &'a OutputName,
+    /// The path that follows from the derivation.
+    pub computed: Option<StorePath>,
+    /// The path that it states.
+    pub stated: Option<StorePath>,
+}
+
+/// Whether the path of an output is one that follows from the masked hash.
+fn follows_from_inputs(output: &DerivationOutput) -> bool {
+    matches!(
+        output,
+        DerivationOutput::InputAddressed(_) | DerivationOutput::Deferred
+    )
+}
+
+fn path_of(
+    store_dir: &StoreDir,
+    drv_name: &StorePathName,
+    name: &OutputName,
+    output: &DerivationOutput,
+    masked: Option<&MaskedHash>,
+) -> Result<Option<StorePath>> {
+    match masked {
+        Some(masked) if follows_from_inputs(output) => (masked.kind == HashKind::Regular)
+            .then(|| output_path(store_dir, drv_name, name, masked))
+            .transpose(),
+        _ => output.known_path(store_dir, drv_name, name),
     }
 }
 

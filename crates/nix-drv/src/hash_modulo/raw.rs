@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use nix_base::{Hash, HashAlgo, Hasher, StoreDir, StorePath, StorePathName};
+use nix_base::{HashAlgo, Hasher, StoreDir, StorePath, StorePathName};
 
 use super::{HashKind, HashMemo, HashedInputs, InputHash, MaskedHash, fixed_hash};
 use crate::aterm::{Escapes, HalfParsed, Printer, RawDerivation, Strictness};
@@ -97,27 +97,51 @@ impl<'a> Canonical<'a> {
         Ok(InputHash::new(&hasher.finish(), inputs.kind, &self.outputs))
     }
 
+    /// The text whose hash [`masked_hash`](Self::masked_hash) is, and the kind of that.
+    pub(super) fn masked_text(
+        &self,
+        store_dir: &StoreDir,
+        memo: &HashMemo,
+    ) -> Result<(Vec<u8>, HashKind)> {
+        let printed;
+        let inputs = match &self.inputs {
+            Some(inputs) => inputs,
+            None => {
+                printed = self.print_inputs(store_dir, memo)?;
+                &printed
+            }
+        };
+        let mut text = Vec::with_capacity(self.raw.text.len() + inputs.text.len());
+        self.masked_pieces(&inputs.text, |piece| text.extend_from_slice(piece));
+        Ok((text, inputs.kind))
+    }
+
     pub(super) fn masked_hash(&self, store_dir: &StoreDir, memo: &HashMemo) -> Result<MaskedHash> {
-        if let Some(inputs) = &self.inputs {
-            let hash = self.hash_masked(&inputs.text);
-            return Ok(MaskedHash {
-                hash,
-                kind: inputs.kind,
-            });
-        }
+        let printed;
+        let inputs = match &self.inputs {
+            Some(inputs) => inputs,
+            None => {
+                printed = self.print_inputs(store_dir, memo)?;
+                &printed
+            }
+        };
+        let mut hasher = Hasher::new(HashAlgo::Sha256);
+        self.masked_pieces(&inputs.text, |piece| hasher.update(piece));
+        Ok(MaskedHash {
+            hash: hasher.finish(),
+            kind: inputs.kind,
+        })
+    }
+
+    /// The inputs of a fixed output, whose own hash doesn't take them.
+    fn print_inputs(&self, store_dir: &StoreDir, memo: &HashMemo) -> Result<PrintedInputs> {
         let reader = Reader {
             strict: true,
             store_dir,
             name: self.name,
         };
         match print_inputs(&self.raw, self.own, &reader, memo)? {
-            Ok(inputs) => {
-                let hash = self.hash_masked(&inputs.text);
-                Ok(MaskedHash {
-                    hash,
-                    kind: inputs.kind,
-                })
-            }
+            Ok(inputs) => Ok(inputs),
             Err(missing) => {
                 let missing = missing.into_iter().next();
                 Err(missing.map_or(Error::NoOutputs, Error::UnknownInput))
@@ -125,13 +149,13 @@ impl<'a> Canonical<'a> {
         }
     }
 
-    fn hash_masked(&self, inputs: &[u8]) -> Hash {
+    /// The masked text, piece by piece.
+    fn masked_pieces(&self, inputs: &[u8], mut take: impl FnMut(&[u8])) {
         let (text, spans) = (self.raw.text, &self.raw.spans);
-        let mut hasher = Hasher::new(HashAlgo::Sha256);
-        hasher.update(&text[..spans.outputs.start]);
-        hasher.update(&self.masked_outputs());
-        hasher.update(b",");
-        hasher.update(inputs);
+        take(&text[..spans.outputs.start]);
+        take(&self.masked_outputs());
+        take(b",");
+        take(inputs);
         let mut from = spans.input_drvs.end;
         for variable in &self.raw.env {
             let names_output = |name: &Cow<'_, [u8]>| *name == variable.name;
@@ -141,13 +165,12 @@ impl<'a> Canonical<'a> {
                 .iter()
                 .any(|output| names_output(&output.name))
             {
-                hasher.update(&text[from..variable.span.start]);
-                hasher.update(b"\"\"");
+                take(&text[from..variable.span.start]);
+                take(b"\"\"");
                 from = variable.span.end;
             }
         }
-        hasher.update(&text[from..]);
-        hasher.finish()
+        take(&text[from..]);
     }
 
     /// The rows of the outputs without their paths.

@@ -55,6 +55,10 @@ pub(crate) struct OutputsArgs {
     /// Compute the paths, and fail if others are stated.
     #[arg(long)]
     pub(crate) check: bool,
+    /// Compute those of the input derivations as well, and of theirs, as far as the paths
+    /// depend on them.
+    #[arg(long, short)]
+    pub(crate) recursive: bool,
     /// Print an object of outputs by derivation.
     #[arg(long)]
     pub(crate) json: bool,

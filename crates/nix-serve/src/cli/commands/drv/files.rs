@@ -45,14 +45,30 @@ impl Files {
         &self.layout.store_dir
     }
 
-    /// The derivation that an argument names.
-    pub(super) fn find(&mut self, argument: &Path) -> anyhow::Result<Found> {
-        if let Ok(path) = store_path(argument, &self.layout) {
+    /// The path of the derivation that an argument names, which isn't read if it is in
+    /// the store.
+    pub(super) fn locate(&mut self, argument: &Path) -> anyhow::Result<StorePath> {
+        match self.in_store(argument)? {
+            Some(path) => Ok(path),
+            None => Ok(self.find(argument)?.path),
+        }
+    }
+
+    fn in_store(&self, argument: &Path) -> anyhow::Result<Option<StorePath>> {
+        let path = store_path(argument, &self.layout).ok();
+        if let Some(path) = &path {
             ensure!(
                 path.is_derivation(),
                 "'{}' is not a derivation",
-                self.layout.store_dir.display(&path)
+                self.layout.store_dir.display(path)
             );
+        }
+        Ok(path)
+    }
+
+    /// The derivation that an argument names.
+    pub(super) fn find(&mut self, argument: &Path) -> anyhow::Result<Found> {
+        if let Some(path) = self.in_store(argument)? {
             let drv = self.derivation(&path)?;
             return Ok(Found { path, drv });
         }
@@ -122,11 +138,14 @@ impl Files {
 
 /// Reads a file of at most [`MAX_FILE`] bytes.
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
     let file = File::open(path)?;
-    if !file.metadata()?.is_file() {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
+    // Room for all and for seeing the end, so that two reads will do.
+    let size = usize::try_from(metadata.len().min(MAX_FILE)).unwrap_or(0);
+    let mut text = Vec::with_capacity(size + END_PROBE);
     file.take(MAX_FILE + 1).read_to_end(&mut text)?;
     if text.len() as u64 > MAX_FILE {
         return Err(io::Error::other("more than 128 MiB"));
@@ -136,5 +155,7 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
 
 /// Largest derivation, in bytes.
 const MAX_FILE: u64 = 128 << 20;
+/// Bytes beyond the end that a read is given.
+const END_PROBE: usize = 32;
 /// How many derivations are kept parsed.
 const MOST_KEPT: usize = 2000;

@@ -12,9 +12,14 @@ use super::files::Files;
 use crate::cli::drv_args::OutputsArgs;
 use crate::cli::output::Output;
 
+mod graph;
+
 /// Prints a line for each output.
 pub(super) fn run(args: &OutputsArgs, layout: StoreLayout) -> anyhow::Result<ExitCode> {
     let mut files = Files::new(layout);
+    if args.recursive {
+        return graph::run(args, files);
+    }
     let mut memo = HashMemo::new();
     let mut lines = String::new();
     let mut objects = Map::new();
