@@ -10,6 +10,7 @@ mod archive;
 pub(crate) mod bare_walk;
 mod copy;
 mod corpus;
+mod drv;
 mod durability;
 mod handshake;
 mod link;
@@ -73,6 +74,7 @@ const AREAS: &[Area] = &[
     ("load", load::run),
     ("memory", memory::run),
     ("durability", durability::run),
+    ("drv", drv::run),
 ];
 
 /// What all areas share.

@@ -73,7 +73,7 @@ fn watch(command: &mut Command) -> Result<Peaks> {
     loop {
         if let Some(status) = child.try_wait()? {
             if !status.success() {
-                bail!("the copy ended with {status}");
+                bail!("what was watched ended with {status}");
             }
             return Ok(peaks);
         }
@@ -89,6 +89,11 @@ fn watch(command: &mut Command) -> Result<Peaks> {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Runs a command and gives its own peak, in MiB.
+pub(super) fn peak_of(command: &mut Command) -> Result<f64> {
+    Ok(watch(command)?.client)
 }
 
 struct Process {

@@ -87,6 +87,22 @@ impl Program {
         command
     }
 
+    /// All about derivations: real Nix shows those whose paths are on its stdin, ours computes
+    /// the output paths of all that `top` depends on.
+    pub(super) fn derivations(&self, root: &Path, top: &str) -> Result<Command> {
+        let mut command = match &self.kind {
+            Kind::Ours { nix_serve } => Command::new(nix_serve),
+            Kind::Real { nix, .. } => Command::new(nix),
+        };
+        match &self.kind {
+            Kind::Ours { .. } => command.args(["drv", "outputs", "--recursive", top]),
+            Kind::Real { .. } => command.args(["derivation", "show", "--stdin"]),
+        };
+        self.set_up(&mut command);
+        command.args(["--store", &address(root)?]);
+        Ok(command)
+    }
+
     /// A server on stdin and stdout.
     pub(super) fn serve(&self, root: &Path) -> Result<Command> {
         let mut command = self.command(&["--serve", "--write"], &["--serve", "--write"]);

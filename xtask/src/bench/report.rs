@@ -163,6 +163,14 @@ impl Report {
         self.verdicts.borrow_mut().push(Verdict { line, is_met });
     }
 
+    /// Notes the ratio of two numbers that is to have a lower bound.
+    pub(super) fn note_at_least(&self, what: &str, ratio: f64, least: f64) {
+        self.note(
+            &format!("{what}: {ratio:.3}; at least {least}"),
+            ratio >= least,
+        );
+    }
+
     fn judge(&self, group: &Group<'_>, medians: &[Sample], claim: &Claim) -> Result<()> {
         let find = |name: &str| {
             let at = group.candidates.iter().position(|found| found.name == name);
