@@ -108,6 +108,35 @@ fn outputs_are_printed_and_checked() {
 }
 
 #[test]
+fn outputs_of_a_whole_graph_come_inputs_first() {
+    let mut files = Files::new();
+    let top = stack(&mut files, "1");
+    let said = files.answer(&["outputs", "--recursive", "--check", name(&top)]);
+    let outputs: Vec<_> = said
+        .lines()
+        .map(|line| line.split_once('-').unwrap().1)
+        .collect();
+    let last = outputs.last().unwrap();
+    assert_eq!(outputs.len(), 4, "{said}");
+    assert!(outputs[0].starts_with("leaf.drv!out /nix/store/"), "{said}");
+    assert_eq!(
+        *last,
+        "top.drv!out /nix/store/692la7l8nf7sapvzxx3n20hiz8fw7nyj-top"
+    );
+    let json = files.answer(&["outputs", "--recursive", "--json", name(&top)]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json.as_object().unwrap().len(), 3);
+
+    let wrong = fs::read_to_string(&top).unwrap().replace("-e", "-x");
+    fs::write(files.directory.path().join("top.drv"), wrong).unwrap();
+    let said = files.answer(&["outputs", "--recursive", "--check", "top.drv"]);
+    assert!(
+        said.contains("-top' as its output 'out', should be"),
+        "{said}"
+    );
+}
+
+#[test]
 fn outputs_that_are_not_known_are_said_to_be_so() {
     let mut files = Files::new();
     let (_, file) = files.make(

@@ -27,6 +27,8 @@ pub(super) struct Files {
     layout: StoreLayout,
     /// Directories of files that aren't in the store.
     beside: Vec<PathBuf>,
+    /// Files that were named and aren't in the store.
+    named: HashMap<StorePath, PathBuf>,
     /// What was read already, if it isn't too much.
     read: HashMap<StorePath, Rc<Derivation>>,
 }
@@ -36,6 +38,7 @@ impl Files {
         Self {
             layout,
             beside: Vec::new(),
+            named: HashMap::new(),
             read: HashMap::new(),
         }
     }
@@ -79,6 +82,7 @@ impl Files {
         if let Some(directory) = argument.parent() {
             self.beside.push(directory.to_owned());
         }
+        self.named.insert(path.clone(), argument.to_owned());
         Ok(Found {
             path,
             drv: Rc::new(drv),
@@ -125,6 +129,9 @@ impl Files {
 
     /// The contents of the `.drv` file at a path.
     pub(super) fn text(&self, path: &StorePath) -> io::Result<Vec<u8>> {
+        if let Some(file) = self.named.get(path) {
+            return read_file(file);
+        }
         let mut result = read_file(&self.layout.real_path(path));
         for directory in &self.beside {
             if result.is_ok() {
