@@ -7,7 +7,7 @@
 #![allow(clippy::print_stdout, reason = "the number of cases is shown")]
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix_base::{OutputName, StoreDir, StorePath, StorePathName};
 use nix_drv::aterm::Masked;
@@ -15,16 +15,7 @@ use nix_drv::json::{self, JsonForm};
 use nix_drv::options::options_to_json;
 use nix_drv::{Derivation, Error, HashMemo, Strictness, check_derivation};
 use serde_json::Value;
-
-/// Where the vectors are, if they are there.
-fn vectors() -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors");
-    if root.join("index.json").is_file() {
-        return Some(root);
-    }
-    println!("skipped: no vectors at {}", root.display());
-    None
-}
+use test_support::vectors;
 
 /// The entries of the index with this format.
 fn entries(root: &Path, format: &str) -> Vec<Value> {
@@ -64,7 +55,7 @@ fn name_of(root: &Path, file: &str) -> StorePathName {
 
 #[test]
 fn derivation_files_are_read_and_printed() {
-    let Some(root) = vectors() else { return };
+    let Some(root) = vectors::root() else { return };
     let store = StoreDir::default();
     let mut cases = 0;
     for entry in entries(&root, "drv-aterm") {
@@ -98,13 +89,13 @@ fn derivation_files_are_read_and_printed() {
             other => panic!("{file}: what is '{other}'?"),
         }
     }
-    println!("{cases} derivation files");
+    vectors::report("derivation", cases);
     assert!(cases >= 34, "only {cases} cases");
 }
 
 #[test]
 fn modulo_texts_are_no_derivations() {
-    let Some(root) = vectors() else { return };
+    let Some(root) = vectors::root() else { return };
     let store = StoreDir::default();
     for entry in entries(&root, "drv-aterm-modulo") {
         let file = entry["file"].as_str().unwrap();
@@ -118,7 +109,7 @@ fn modulo_texts_are_no_derivations() {
 
 #[test]
 fn derivation_files_mean_what_their_json_says() {
-    let Some(root) = vectors() else { return };
+    let Some(root) = vectors::root() else { return };
     let store = StoreDir::default();
     let mut cases = 0;
     for entry in entries(&root, "drv-aterm") {
@@ -159,13 +150,13 @@ fn derivation_files_mean_what_their_json_says() {
             "{file}"
         );
     }
-    println!("{cases} derivations with JSON");
+    vectors::report("derivation-json", cases);
     assert!(cases >= 22, "only {cases} cases");
 }
 
 #[test]
 fn outputs_of_each_kind() {
-    let Some(root) = vectors() else { return };
+    let Some(root) = vectors::root() else { return };
     let store = StoreDir::default();
     let name: StorePathName = "drv-name".parse().unwrap();
     let output: OutputName = "output-name".parse().unwrap();
@@ -189,12 +180,13 @@ fn outputs_of_each_kind() {
             cases += 1;
         }
     }
+    vectors::report("derivation-output", cases);
     assert_eq!(cases, 6);
 }
 
 #[test]
 fn derivations_alike_but_for_fixed_outputs_have_one_hash() {
-    let Some(root) = vectors() else { return };
+    let Some(root) = vectors::root() else { return };
     let store = StoreDir::default();
     let dir = root.join("nix/derivation/hash-modulo");
     let mut files = HashMap::new();
@@ -229,6 +221,7 @@ fn derivations_alike_but_for_fixed_outputs_have_one_hash() {
         );
         cases += 1;
     }
+    vectors::report("hash-modulo", cases);
     assert_eq!(cases, 4);
     for pair in [
         ["source-first", "source-second"],
@@ -242,7 +235,7 @@ fn derivations_alike_but_for_fixed_outputs_have_one_hash() {
 
 #[test]
 fn derivations_are_resolved_by_their_build_trace() {
-    let Some(root) = vectors() else { return };
+    let Some(root) = vectors::root() else { return };
     let store = StoreDir::default();
     let dir = root.join("nix/derivation/try-resolve");
     let json = |name: String| read_json(&dir.join(name));
@@ -287,7 +280,7 @@ fn derivations_are_resolved_by_their_build_trace() {
 
 #[test]
 fn invariants_hold_or_are_filled_in() {
-    let Some(root) = vectors() else { return };
+    let Some(root) = vectors::root() else { return };
     let store = StoreDir::default();
     let dir = root.join("nix/derivation/invariants");
     let load = |case: &str| {
@@ -332,7 +325,7 @@ fn invariants_hold_or_are_filled_in() {
 
 #[test]
 fn options_are_those_that_the_attributes_say() {
-    let Some(root) = vectors() else { return };
+    let Some(root) = vectors::root() else { return };
     let store = StoreDir::default();
     let attributes = "derivation/ia/advanced-attributes-structured-attrs";
     for (file, expected) in [

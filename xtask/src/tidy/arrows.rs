@@ -48,6 +48,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Crates of the workspace that only tests may use, and who may.
 const TEST_ARROWS: &[(&str, &[&str])] = &[
     ("nix-nar", &["test-support"]),
+    ("nix-drv", &["test-support"]),
     ("nix-store-core", &["test-support"]),
     ("nix-build", &["test-support"]),
     ("nix-cache", &["test-support"]),
