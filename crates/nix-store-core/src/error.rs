@@ -401,6 +401,21 @@ impl Error {
             || self.has_io_cause(&[io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded])
     }
 
+    /// Whether the failure lies in what was to be added, rather than in the store, the disk
+    /// or the database: other objects may still be added.
+    pub fn is_about_an_object(&self) -> bool {
+        matches!(
+            self,
+            Self::NotValid(_)
+                | Self::ReferenceCycle { .. }
+                | Self::WrongContentAddress { .. }
+                | Self::TooLarge { .. }
+                | Self::Derivation { .. }
+                | Self::NotADerivationFile { .. }
+                | Self::WrongDerivation(_)
+        )
+    }
+
     /// Whether there is no store yet.
     pub fn is_no_store(&self) -> bool {
         matches!(self, Self::NoStore { .. })

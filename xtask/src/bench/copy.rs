@@ -36,9 +36,8 @@ pub(super) fn run(bench: &Bench) -> Result<()> {
         candidates.push(copies.candidate(real, real, name, Role::Rival).at_most(3));
         candidates.push(copies.candidate(ours, real, &client, Role::Shown));
         candidates.push(copies.candidate(real, ours, &server, Role::Shown));
-        // What the release at the other end takes by itself is not ours to save.
-        claims.push(Claim::between(&client, name, 0.5));
-        claims.push(Claim::between(&server, name, 0.5));
+        claims.push(Claim::of(&client, 0.5));
+        claims.push(Claim::of(&server, 0.5));
     }
     let group = Group {
         title: format!("copy of {count} paths of 1 to 20 kB"),

@@ -350,7 +350,9 @@ impl<'s> ImportBatch<'s> {
                 valid: batch.len(),
                 failure: None,
             },
-            Err(error) if batch.len() == 1 => {
+            // After a failed flush a second one may succeed though bytes are lost, so
+            // only a failure that lies in one of the objects is looked into.
+            Err(error) if batch.len() == 1 || !error.is_about_an_object() => {
                 self.discard(batch);
                 CommitOutcome {
                     valid: 0,

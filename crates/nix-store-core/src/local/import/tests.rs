@@ -140,6 +140,25 @@ fn a_full_batch_is_flushed_while_the_next_one_is_staged() {
 }
 
 #[test]
+fn only_faults_of_an_object_are_looked_into_one_by_one() {
+    let f = fixture();
+    let gone = Error::not_valid(f.store.store_dir(), &path('d', "d"));
+    assert!(gone.is_about_an_object());
+    let flush = Error::io("flush", Path::new("/x"), std::io::Error::other("gone"));
+    assert!(!flush.is_about_an_object());
+
+    // The names can't be locked: nothing of the batch may be tried alone afterwards.
+    let (a, b) = (path('a', "a"), path('b', "b"));
+    std::fs::create_dir(f.store.layout().path_lock(&b)).unwrap();
+    let batch = ImportBatch::new(&f.store);
+    stage(&batch, file(&a, b"a", &[])).unwrap();
+    stage(&batch, file(&b, b"b", &[])).unwrap();
+    let (valid, failure) = committed(&batch);
+    assert!(valid == 0 && failure.is_some());
+    assert!(!f.store.is_valid(&a).unwrap());
+}
+
+#[test]
 fn what_follows_a_failed_batch_is_dropped() {
     let f = fixture();
     let (a, b, gone) = (path('a', "a"), path('b', "b"), path('d', "d"));
