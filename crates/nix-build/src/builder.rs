@@ -1,0 +1,5 @@
+//! Building one derivation.
+
+/// Builds derivations, one at a time.
+#[derive(Debug)]
+pub struct Builder;
