@@ -14,7 +14,7 @@ pub use error::{BoxedCause, Error, FullPath, LockHolder, Result};
 pub use layout::StoreLayout;
 pub use local::{
     Access, BATCH_BYTES, BATCH_PATHS, CheckContents, CommitOutcome, ImportBatch, LocalStore,
-    StoreConfig, Unpacked, VerifyProblem, VerifyReport,
+    NewOutput, PrivateDir, StoreConfig, Unpacked, VerifyProblem, VerifyReport,
 };
 pub use memory::MemoryStore;
 pub use store::{IncludeOutputs, Lock, Store};

@@ -9,6 +9,8 @@ mod flush;
 mod git_hash;
 mod import;
 mod open;
+mod outputs;
+mod private_dir;
 mod query;
 mod staging;
 mod verify;
@@ -25,6 +27,8 @@ use crate::lock::{BigLock, TempRoots};
 
 pub use import::{BATCH_BYTES, BATCH_PATHS, CommitOutcome, ImportBatch, Unpacked};
 pub use open::{Access, StoreConfig};
+pub use outputs::NewOutput;
+pub use private_dir::PrivateDir;
 pub use verify::{CheckContents, VerifyProblem, VerifyReport};
 
 /// A store whose files this process reads and writes itself.

@@ -1,35 +1,27 @@
 //! Where objects are unpacked before they get their final name: a private directory in the
 //! store, on the same file system, that no collector touches.
-//!
-//! The directory is named like a store path, `<32 random digits>-tmp-<pid>`, and pinned as a
-//! temporary root before it is made. So every release's collector spares it while this
-//! process lives, and removes it after a crash.
 
 use std::cell::Cell;
 use std::ffi::OsStr;
 use std::io::BufRead;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::fd::BorrowedFd;
 
-use nix_base::{NarHash, NarHashSink, StorePath, StorePathHash, StorePathName};
+use nix_base::{NarHash, NarHashSink, StorePath};
 use nix_nar::NarReader;
-use nix_nar::fs::remove;
 use nix_nar::fs::restore::{Flush, Metadata, RestoreOptions, restore_nar};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::LocalStore;
 use super::background_flush::BackgroundFlush;
+use super::private_dir::{PrivateDir, remove_tree};
 use crate::db::Durability;
 use crate::error::{Error, Result};
 
 /// A private directory in the store; removed with all it holds when dropped.
 #[derive(Debug)]
 pub(crate) struct StagingDir {
-    store: OwnedFd,
-    dir: OwnedFd,
-    name: String,
-    path: PathBuf,
+    private: PrivateDir,
     next: Cell<u64>,
     options: RestoreOptions,
 }
@@ -51,18 +43,7 @@ pub(crate) struct StagedTree {
 impl StagingDir {
     /// Makes a staging directory for `store`.
     pub(crate) fn create(store: &LocalStore) -> Result<Self> {
-        let path = random_path()?;
-        let name = path.base_name();
-        let real = store.layout().real_store.join(&name);
-        store.add_temp_root(&path)?;
-        let store_fd = rustix::io::fcntl_dupfd_cloexec(store.store_fd(), 0).map_err(|source| {
-            Error::io("use store directory", &store.layout().real_store, source)
-        })?;
-        rustix::fs::mkdirat(&store_fd, &name, Mode::RWXU)
-            .map_err(|source| Error::io("create directory", &real, source))?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let dir = rustix::fs::openat(&store_fd, &name, flags, Mode::empty())
-            .map_err(|source| Error::io("open directory", &real, source))?;
+        let private = store.private_dir()?;
         let mut options = RestoreOptions::default();
         options.metadata = Metadata::Canonical;
         options.root_writable = !rustix::process::geteuid().is_root();
@@ -70,10 +51,7 @@ impl StagingDir {
             options.flush = Flush::StartWriteback;
         }
         Ok(Self {
-            store: store_fd,
-            dir,
-            name,
-            path: real,
+            private,
             next: Cell::new(0),
             options,
         })
@@ -94,7 +72,7 @@ impl StagingDir {
         }
         let unpacked = restore_nar(
             &mut reader,
-            self.dir.as_fd(),
+            self.private.fd(),
             OsStr::new(&name),
             &self.options,
         );
@@ -102,7 +80,7 @@ impl StagingDir {
             Ok(stats) => stats,
             Err(source) => {
                 // The first error is the one to report; a leftover goes with the directory.
-                let _ = remove_tree(self.dir.as_fd(), &name);
+                let _ = remove_tree(self.private.fd(), OsStr::new(&name));
                 return Err(source);
             }
         };
@@ -120,7 +98,7 @@ impl StagingDir {
 
     /// The directory and name under which `tree` lies.
     pub(crate) fn location<'a>(&'a self, tree: &'a StagedTree) -> (BorrowedFd<'a>, &'a OsStr) {
-        (self.dir.as_fd(), OsStr::new(&tree.name))
+        (self.private.fd(), OsStr::new(&tree.name))
     }
 
     /// Moves `tree` to its final name, in place of an unregistered leftover if there is one.
@@ -128,22 +106,24 @@ impl StagingDir {
     /// The caller holds the path's lock and knows that the path is not valid.
     pub(crate) fn move_into_store(&self, tree: &StagedTree, path: &StorePath) -> Result<()> {
         let name = path.base_name();
-        let real = || self.path.with_file_name(&name);
+        let real = || self.private.path().with_file_name(&name);
         let rename = || {
             rustix::fs::renameat_with(
-                &self.dir,
+                self.private.fd(),
                 &tree.name,
-                &self.store,
+                self.private.store_fd(),
                 &name,
                 RenameFlags::NOREPLACE,
             )
         };
         let moved = match rename() {
             Err(Errno::EXIST) => {
-                remove_tree(self.store.as_fd(), &name).map_err(|source| Error::Tree {
-                    action: "remove leftover",
-                    path: real(),
-                    source,
+                remove_tree(self.private.store_fd(), OsStr::new(&name)).map_err(|source| {
+                    Error::Tree {
+                        action: "remove leftover",
+                        path: real(),
+                        source,
+                    }
                 })?;
                 rename()
             }
@@ -154,7 +134,7 @@ impl StagingDir {
         moved.map_err(|source| Error::io("move into the store", &real(), source))?;
         if tree.needs_chmod {
             rustix::fs::chmodat(
-                &self.store,
+                self.private.store_fd(),
                 &name,
                 Mode::from_raw_mode(0o555),
                 AtFlags::empty(),
@@ -165,14 +145,14 @@ impl StagingDir {
     }
 
     fn move_without_flag(&self, tree: &StagedTree, name: &str) -> rustix::io::Result<()> {
-        match rustix::fs::statat(&self.store, name, AtFlags::SYMLINK_NOFOLLOW) {
+        match rustix::fs::statat(self.private.store_fd(), name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => {}
             Err(error) => return Err(error),
             Ok(_) => {
-                remove_tree(self.store.as_fd(), name).map_err(|_| Errno::EXIST)?;
+                remove_tree(self.private.store_fd(), OsStr::new(name)).map_err(|_| Errno::EXIST)?;
             }
         }
-        rustix::fs::renameat(&self.dir, &tree.name, &self.store, name)
+        rustix::fs::renameat(self.private.fd(), &tree.name, self.private.store_fd(), name)
     }
 
     /// Undoes [`Self::move_into_store`], for a path that did not become valid.
@@ -180,18 +160,23 @@ impl StagingDir {
     /// The caller holds the path's lock.
     pub(crate) fn move_back(&self, tree: &StagedTree, path: &StorePath) -> Result<()> {
         let name = path.base_name();
-        let real = || self.path.with_file_name(&name);
+        let real = || self.private.path().with_file_name(&name);
         if tree.needs_chmod {
             rustix::fs::chmodat(
-                &self.store,
+                self.private.store_fd(),
                 &name,
                 Mode::from_raw_mode(0o755),
                 AtFlags::empty(),
             )
             .map_err(|source| Error::io("make writable", &real(), source))?;
         }
-        rustix::fs::renameat(&self.store, &name, &self.dir, &tree.name)
-            .map_err(|source| Error::io("take back", &real(), source))
+        rustix::fs::renameat(
+            self.private.store_fd(),
+            &name,
+            self.private.fd(),
+            &tree.name,
+        )
+        .map_err(|source| Error::io("take back", &real(), source))
     }
 
     /// Removes `path`, which was moved into the store but did not become valid.
@@ -199,16 +184,16 @@ impl StagingDir {
     /// The caller holds the path's lock.
     pub(crate) fn remove_from_store(&self, path: &StorePath) -> Result<()> {
         let name = path.base_name();
-        remove_tree(self.store.as_fd(), &name).map_err(|source| Error::Tree {
+        remove_tree(self.private.store_fd(), OsStr::new(&name)).map_err(|source| Error::Tree {
             action: "remove",
-            path: self.path.with_file_name(&name),
+            path: self.private.path().with_file_name(&name),
             source,
         })
     }
 
     /// Drops a tree that isn't needed.
     pub(crate) fn discard(&self, tree: &StagedTree) {
-        if let Err(error) = remove_tree(self.dir.as_fd(), &tree.name) {
+        if let Err(error) = remove_tree(self.private.fd(), OsStr::new(&tree.name)) {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "staged object stays behind"
@@ -227,15 +212,16 @@ impl StagingDir {
             return Ok(false);
         }
         for tree in trees {
-            super::flush::flush_tree(self.dir.as_fd(), OsStr::new(&tree.name))
-                .map_err(|source| Error::io("flush", &self.path.join(&tree.name), source))?;
+            super::flush::flush_tree(self.private.fd(), OsStr::new(&tree.name)).map_err(
+                |source| Error::io("flush", &self.private.path().join(&tree.name), source),
+            )?;
         }
         Ok(true)
     }
 
     /// Begins to put everything staged so far onto stable storage, in the background.
     pub(crate) fn start_flush(&self) -> Result<BackgroundFlush> {
-        rustix::io::fcntl_dupfd_cloexec(&self.dir, 0)
+        rustix::io::fcntl_dupfd_cloexec(self.private.fd(), 0)
             .map_err(std::io::Error::from)
             .and_then(BackgroundFlush::start)
             .map_err(|source| self.flush_failed(source))
@@ -247,72 +233,43 @@ impl StagingDir {
     }
 
     fn flush_failed(&self, source: impl Into<std::io::Error>) -> Error {
-        Error::io("flush the file system of", &self.path, source)
+        Error::io("flush the file system of", self.private.path(), source)
     }
 
     /// Puts the names of moved trees onto stable storage; with `contents`, also everything
     /// in them: one flush of the file system serves a whole batch.
     pub(crate) fn flush_names(&self, contents: bool) -> Result<()> {
         let flushed = if contents {
-            rustix::fs::syncfs(&self.dir)
+            rustix::fs::syncfs(self.private.fd())
         } else {
-            rustix::fs::fsync(&self.store)
+            rustix::fs::fsync(self.private.store_fd())
         };
         flushed.map_err(|source| self.flush_failed(source))
     }
 
     /// Reads a staged `.drv` file whole.
     pub(crate) fn read_derivation(&self, tree: &StagedTree) -> Result<Vec<u8>> {
-        super::derivations::read_file(self.dir.as_fd(), &tree.name, &self.path.join(&tree.name))
+        super::derivations::read_file(
+            self.private.fd(),
+            &tree.name,
+            &self.private.path().join(&tree.name),
+        )
     }
 
     /// Opens a staged regular, non-executable file; `None` if it isn't one.
     pub(crate) fn open_file(&self, tree: &StagedTree) -> Result<Option<std::fs::File>> {
-        let real = || self.path.join(&tree.name);
-        let stat = rustix::fs::statat(&self.dir, &tree.name, AtFlags::SYMLINK_NOFOLLOW)
+        let real = || self.private.path().join(&tree.name);
+        let stat = rustix::fs::statat(self.private.fd(), &tree.name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|source| Error::io("examine", &real(), source))?;
         let executable = stat.st_mode & 0o100 != 0;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || executable {
             return Ok(None);
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&self.dir, &tree.name, flags, Mode::empty())
+        let fd = rustix::fs::openat(self.private.fd(), &tree.name, flags, Mode::empty())
             .map_err(|source| Error::io("open", &real(), source))?;
         Ok(Some(fd.into()))
     }
-}
-
-impl Drop for StagingDir {
-    fn drop(&mut self) {
-        if let Err(error) = remove_tree(self.store.as_fd(), &self.name) {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "staging directory stays behind"
-            );
-        }
-    }
-}
-
-/// Removes a tree; that it is gone already is fine.
-fn remove_tree(parent: BorrowedFd<'_>, name: &str) -> nix_nar::Result<()> {
-    match remove::remove_tree(parent, OsStr::new(name)) {
-        Err(error) if !error.is_not_found() => Err(error),
-        _ => Ok(()),
-    }
-}
-
-fn random_path() -> Result<StorePath> {
-    let mut digest = [0; 20];
-    getrandom::fill(&mut digest).map_err(|error| {
-        Error::io(
-            "read random bytes from",
-            "the kernel".as_ref(),
-            std::io::Error::from(error),
-        )
-    })?;
-    let name = format!("tmp-{}", std::process::id());
-    let name = StorePathName::new(&name).expect("'tmp-' and digits make a valid name");
-    Ok(StorePath::new(StorePathHash::from_digest(digest), name))
 }
 
 /// Most files that are flushed one by one.
