@@ -5,7 +5,10 @@
 //! neither connect to sockets of others nor signal their processes. Others can still connect to
 //! the build's.
 
-use landlock::{CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetError, RulesetStatus, Scope};
+use landlock::{
+    CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus,
+    Scope,
+};
 
 use super::SandboxError;
 use crate::config::Layer;
@@ -41,7 +44,7 @@ pub fn scope() -> Result<Scoped, SandboxError> {
         .set_compatibility(CompatLevel::HardRequirement)
         .scope(Scope::AbstractUnixSocket | Scope::Signal)
         .and_then(Ruleset::create)
-        .and_then(|ruleset| ruleset.no_new_privs(false).restrict_self())
+        .and_then(|ruleset| ruleset.set_no_new_privs(false).restrict_self())
         .map_err(fail)?;
     match status.ruleset {
         RulesetStatus::FullyEnforced => Ok(Scoped::Yes),
