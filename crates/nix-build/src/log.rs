@@ -5,6 +5,7 @@
 //! cut into lines.
 
 pub mod file;
+pub mod lines;
 pub mod pty;
 
 pub use self::file::{LogError, keep_log, log_path, open_log};
