@@ -5,6 +5,7 @@
 //! and prints.
 
 mod address;
+mod build_config;
 mod clap_face;
 mod commands;
 mod config;

@@ -11,6 +11,7 @@
 //! error that names the field.
 
 pub mod build_result;
+pub mod build_target;
 pub mod command;
 pub mod error;
 pub mod handshake;
@@ -21,6 +22,7 @@ pub mod realisation;
 pub mod request;
 pub mod version;
 
+pub use build_target::{BuildTarget, BuildTargetError, WantedOutputs};
 pub use command::ServeCommand;
 pub use error::ProtoError;
 pub use version::{Capabilities, ServeVersion, VersionWord};

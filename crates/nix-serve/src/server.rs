@@ -12,7 +12,9 @@
 //! closes the stream and exits with status 1. The protocol is described in
 //! `docs/formats/serve-protocol.md`.
 
+mod build;
 mod error;
+mod hangup;
 mod import;
 mod input;
 mod session;
@@ -22,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+pub use build::{BuildService, DerivationRequest, NoBuilds, PathsRequest};
 pub use error::ServeError;
 pub use input::{Source, StopFlag};
 use nix_store_core::LocalStore;
@@ -56,7 +59,8 @@ impl Default for ServeOptions {
 
 /// Serves one connection until the client closes it.
 ///
-/// `open` is called once, after the greeting was answered.
+/// `open` is called once, after the greeting was answered; `builds` runs what the client
+/// wants built.
 ///
 /// # Errors
 /// A request that breaks the protocol, isn't allowed or fails; see [`ServeError`]. What was
@@ -64,6 +68,7 @@ impl Default for ServeOptions {
 pub fn serve(
     options: &ServeOptions,
     open: impl FnOnce() -> Result<LocalStore, ServeError>,
+    builds: &dyn BuildService,
     input: impl Source,
     mut output: impl Write,
 ) -> Result<(), ServeError> {
@@ -73,7 +78,7 @@ pub fn serve(
     let agreed = handshake::negotiate(options.announce, client);
     tracing::debug!(version = %agreed.version, "serving");
     let store = open()?;
-    Session::new(options, agreed.version, &store, output).run(input)
+    Session::new(options, agreed.version, &store, builds, output).run(input)
 }
 
 #[cfg(test)]

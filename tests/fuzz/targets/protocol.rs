@@ -12,7 +12,7 @@ use nix_serve::proto::path_info::{
 };
 use nix_serve::proto::realisation::{read_output_of, read_realisation, read_unkeyed_realisation};
 use nix_serve::proto::{Result, ServeVersion};
-use nix_serve::server::{ServeOptions, serve};
+use nix_serve::server::{NoBuilds, ServeOptions, serve};
 use nix_store_core::{Durability, LocalStore, StoreConfig, StoreLayout};
 
 use super::{Target, Unit};
@@ -66,7 +66,7 @@ fn connection() -> Unit {
             ..ServeOptions::default()
         };
         let mut output = Vec::new();
-        let result = serve(&options, || Ok(open()), input, &mut output);
+        let result = serve(&options, || Ok(open()), &NoBuilds, input, &mut output);
         class::of((
             class::of_result(&result, |()| ()),
             class::size(output.len()),

@@ -8,9 +8,10 @@
 //! kept without a look at their values: a nix.conf is written for real Nix, which has
 //! many more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use super::setting_names::{canonical_name, is_list};
 
@@ -18,6 +19,8 @@ use super::setting_names::{canonical_name, is_list};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Config {
     values: BTreeMap<String, String>,
+    /// Lists whose default is to be kept: there was only `extra-NAME`.
+    only_appended: BTreeSet<String>,
 }
 
 /// A configuration that can't be used.
@@ -83,10 +86,13 @@ impl Config {
             Some(rest) if is_list(canonical_name(rest)) => (rest, true),
             _ => (name, false),
         };
-        let slot = self
-            .values
-            .entry(canonical_name(name).to_owned())
-            .or_default();
+        let name = canonical_name(name);
+        if !append {
+            self.only_appended.remove(name);
+        } else if !self.values.contains_key(name) {
+            self.only_appended.insert(name.to_owned());
+        }
+        let slot = self.values.entry(name.to_owned()).or_default();
         if !append {
             slot.clear();
         } else if !slot.is_empty() && !value.is_empty() {
@@ -98,6 +104,61 @@ impl Config {
     /// The text of a setting.
     pub(crate) fn value(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str)
+    }
+
+    /// The text of a setting that isn't empty.
+    pub(crate) fn full(&self, name: &str) -> Option<&str> {
+        self.value(name).filter(|value| !value.is_empty())
+    }
+
+    /// The words of a list.
+    pub(crate) fn words(&self, name: &str) -> Option<Vec<&str>> {
+        Some(self.value(name)?.split_whitespace().collect())
+    }
+
+    /// Whether a list was only added to, so that its default is part of it.
+    pub(crate) fn is_only_appended(&self, name: &str) -> bool {
+        self.only_appended.contains(name)
+    }
+
+    /// All settings as lines.
+    pub(crate) fn text(&self) -> String {
+        let lines = self.values.iter();
+        lines
+            .map(|(name, value)| format!("{name} = {value}\n"))
+            .collect()
+    }
+
+    /// [`Self::boolean`], or what it is if nobody says.
+    pub(crate) fn switch(&self, name: &'static str, default: bool) -> Result<bool, ConfigError> {
+        Ok(self.boolean(name)?.unwrap_or(default))
+    }
+
+    /// A setting that is a whole number.
+    pub(crate) fn number<T: FromStr>(&self, name: &'static str) -> Result<Option<T>, ConfigError> {
+        self.parsed(name, "expected a whole number", |text| text.parse().ok())
+    }
+
+    /// A setting that is a number of bytes.
+    pub(crate) fn size(&self, name: &'static str) -> Result<Option<u64>, ConfigError> {
+        self.parsed(
+            name,
+            "expected a number of bytes, perhaps with K, M, G or T behind it",
+            parse_size,
+        )
+    }
+
+    /// A list each of whose words `parse` understands.
+    pub(crate) fn parsed_words<T>(
+        &self,
+        name: &'static str,
+        expected: &'static str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Vec<T>, ConfigError> {
+        let words = self.parsed(name, expected, |text| {
+            text.split_whitespace().map(parse).collect()
+        })?;
+        Ok(words.unwrap_or_default())
     }
 
     /// A setting that is true or false.
@@ -167,6 +228,18 @@ impl Config {
             }),
         }
     }
+}
+
+/// Bytes, in powers of 1024.
+fn parse_size(text: &str) -> Option<u64> {
+    let (digits, shift) = match text.as_bytes().last()?.to_ascii_uppercase() {
+        b'K' => (&text[..text.len() - 1], 10),
+        b'M' => (&text[..text.len() - 1], 20),
+        b'G' => (&text[..text.len() - 1], 30),
+        b'T' => (&text[..text.len() - 1], 40),
+        _ => (text, 0),
+    };
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,13 +5,15 @@ use std::path::Path;
 
 use anyhow::bail;
 use nix_base::StoreDir;
+use nix_build::BuildConfig;
 use nix_store_core::{Access, LocalStore, StoreConfig, StoreLayout};
 
 use super::address::{Address, LocalAddress};
+use super::build_config::build_config;
 use super::env::Environment;
 use super::log_format::LogFormat;
 use super::low_args::GlobalArgs;
-use super::settings::Settings;
+use super::settings::{Settings, load_config};
 
 /// The surroundings of a command. The configuration is read when a store is needed, so
 /// that a server can answer a greeting first and a dump needs none.
@@ -57,6 +59,12 @@ impl Context {
     /// The settings of nix.conf and all that overrides it.
     pub(crate) fn settings(&self) -> anyhow::Result<Settings> {
         Ok(Settings::load(&self.environment, &self.global.settings)?)
+    }
+
+    /// How builds run, by the same settings.
+    pub(crate) fn build_config(&self) -> anyhow::Result<BuildConfig> {
+        let config = load_config(&self.environment, &self.global.settings)?;
+        build_config(&config, &self.environment)
     }
 
     /// The store that was named; else that of the environment, or the system's.

@@ -1,5 +1,6 @@
 //! The environment: the only place that reads it.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -28,6 +29,10 @@ pub(crate) struct Environment {
     pub(crate) ignore_symlink_store: bool,
     /// `XDG_DATA_HOME`, or `~/.local/share`.
     pub(crate) data_home: Option<PathBuf>,
+    /// `NIX_SSL_CERT_FILE`, or `SSL_CERT_FILE`: certificates to trust.
+    pub(crate) ssl_cert_file: Option<PathBuf>,
+    /// `CREDENTIALS_DIRECTORY`: where systemd puts a service's secrets.
+    pub(crate) credentials_directory: Option<PathBuf>,
     /// `NO_COLOR` is set, or `TERM=dumb`.
     pub(crate) plain_terminal: bool,
 }
@@ -41,6 +46,11 @@ impl Environment {
         )]
         let lookup = |name: &str| std::env::var_os(name);
         Self::from_lookup(lookup)
+    }
+
+    /// All variables of this process, for builders that may see some of them.
+    pub(crate) fn variables_of_process() -> BTreeMap<OsString, OsString> {
+        std::env::vars_os().collect()
     }
 
     /// The environment in which `lookup` finds the variables.
@@ -61,6 +71,8 @@ impl Environment {
             data_home: path("XDG_DATA_HOME")
                 .or_else(|| Some(path("HOME")?.join(".local/share")))
                 .filter(|directory| directory.is_absolute()),
+            ssl_cert_file: path("NIX_SSL_CERT_FILE").or_else(|| path("SSL_CERT_FILE")),
+            credentials_directory: path("CREDENTIALS_DIRECTORY"),
             plain_terminal: lookup("NO_COLOR").is_some()
                 || text("TERM").is_none_or(|term| term == "dumb"),
         }

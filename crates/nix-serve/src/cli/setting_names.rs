@@ -62,7 +62,7 @@ const ALIASES: [(&str, &str); 22] = [
 ];
 
 /// Settings of real Nix and ours, sorted.
-const SETTINGS: [(&str, SettingKind); 85] = [
+const SETTINGS: [(&str, SettingKind); 90] = [
     ("allow-new-privileges", Boolean),
     ("allow-symlinked-store", Boolean),
     ("allowed-impure-host-deps", List),
@@ -71,8 +71,11 @@ const SETTINGS: [(&str, SettingKind); 85] = [
     ("auto-allocate-uids", Boolean),
     ("auto-optimise-store", Boolean),
     ("build-dir", Value),
+    ("build-disk-limit", Value),
     ("build-hook", List),
+    ("build-memory-limit", Value),
     ("build-poll-interval", Value),
+    ("build-process-limit", Value),
     ("build-users-group", Value),
     ("builders", Value),
     ("builders-use-substitutes", Boolean),
@@ -89,6 +92,7 @@ const SETTINGS: [(&str, SettingKind); 85] = [
     ("extra-platforms", List),
     ("fallback", Boolean),
     ("filter-syscalls", Boolean),
+    ("fixed-output-network", Value),
     ("fsync-metadata", Boolean),
     ("fsync-store-paths", Boolean),
     ("gc-reserved-space", Value),
@@ -126,6 +130,7 @@ const SETTINGS: [(&str, SettingKind); 85] = [
     ("require-sigs", Boolean),
     ("run-diff-hook", Boolean),
     ("sandbox", Value),
+    ("sandbox-accept-missing", List),
     ("sandbox-build-dir", Value),
     ("sandbox-dev-shm-size", Value),
     ("sandbox-fallback", Boolean),

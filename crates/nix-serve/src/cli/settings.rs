@@ -37,29 +37,11 @@ impl Settings {
         environment: &Environment,
         command_line: &[(String, String)],
     ) -> Result<Self, ConfigError> {
-        let mut config = Config::default();
-        config.read_file(&environment.conf_dir().join("nix.conf"))?;
-        for file in &environment.user_conf_files {
-            config.read_file(file)?;
-        }
-        if let Some(text) = &environment.config {
-            config.read_variable("NIX_CONFIG", text)?;
-        }
-        for (name, value) in command_line {
-            config.set(name, value);
-        }
-        Self::from_config(&config, environment)
+        Self::from_config(&load_config(environment, command_line)?, environment)
     }
 
     fn from_config(config: &Config, environment: &Environment) -> Result<Self, ConfigError> {
         let full = |name| config.value(name).filter(|value| !value.is_empty());
-        let is_root = rustix::process::geteuid().is_root();
-        let build_users_group = match config.value("build-users-group") {
-            Some(group) => Some(group.to_owned()).filter(|group| !group.is_empty()),
-            // Nix compat: its default. That the group isn't there is worth a word only if
-            // somebody named it.
-            None => (is_root && group_exists(DEFAULT_GROUP)).then(|| DEFAULT_GROUP.to_owned()),
-        };
         let journal = match config.boolean("use-sqlite-wal")? {
             Some(false) => JournalMode::Truncate,
             _ => JournalMode::Wal,
@@ -72,7 +54,7 @@ impl Settings {
         let symlinks = config.boolean("allow-symlinked-store")?.unwrap_or(false);
         Ok(Self {
             store: full("store").map(str::to_owned),
-            build_users_group,
+            build_users_group: build_users_group(config),
             journal,
             durability: durability.unwrap_or(match flushes {
                 true => Durability::default(),
@@ -85,6 +67,36 @@ impl Settings {
                 _ => None,
             },
         })
+    }
+}
+
+/// Reads nix.conf and everything that overrides it, in Nix's order.
+pub(crate) fn load_config(
+    environment: &Environment,
+    command_line: &[(String, String)],
+) -> Result<Config, ConfigError> {
+    let mut config = Config::default();
+    config.read_file(&environment.conf_dir().join("nix.conf"))?;
+    for file in &environment.user_conf_files {
+        config.read_file(file)?;
+    }
+    if let Some(text) = &environment.config {
+        config.read_variable("NIX_CONFIG", text)?;
+    }
+    for (name, value) in command_line {
+        config.set(name, value);
+    }
+    Ok(config)
+}
+
+/// The group whose members build for root.
+pub(crate) fn build_users_group(config: &Config) -> Option<String> {
+    let is_root = rustix::process::geteuid().is_root();
+    match config.value("build-users-group") {
+        Some(group) => Some(group.to_owned()).filter(|group| !group.is_empty()),
+        // Nix compat: its default. That the group isn't there is worth a word only if
+        // somebody named it.
+        None => (is_root && group_exists(DEFAULT_GROUP)).then(|| DEFAULT_GROUP.to_owned()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::proto::{ProtoError, ServeCommand};
+use crate::proto::{BuildTargetError, ProtoError, ServeCommand};
 
 /// A connection that was ended by the server.
 #[derive(Debug, thiserror::Error)]
@@ -16,11 +16,6 @@ pub enum ServeError {
     // Nix compat: `unknown serve command N` stands alone.
     #[error(transparent)]
     Command(ProtoError),
-    /// A command that this server doesn't have.
-    #[error(
-        "command {0} is not supported: this server copies objects but does not build; name another machine in 'builders'"
-    )]
-    NotSupported(ServeCommand),
     /// A command that needs `--write` on a connection without.
     // Nix compat: clients know these texts.
     #[error("{what} is not allowed: the server runs without '--write'")]
@@ -37,6 +32,25 @@ pub enum ServeError {
         #[source]
         source: ProtoError,
     },
+    /// A derivation that was sent isn't one.
+    #[error("cannot read derivation '{path}' from the client")]
+    Derivation {
+        /// Its path.
+        path: String,
+        /// What is wrong with it.
+        #[source]
+        source: Box<nix_drv::Error>,
+    },
+    /// Something that can't be built by its form.
+    #[error("cannot read what is to be built")]
+    Target(#[source] BuildTargetError),
+    /// The client wants more than one build of everything.
+    // Nix compat: its words, since 2.13.
+    #[error("client requested repeating builds, but this is not currently implemented")]
+    Repeats,
+    /// The client's end can't be watched during a build.
+    #[error("cannot watch the client's end of the connection")]
+    Watch(#[source] io::Error),
     /// An export stream is malformed.
     #[error("cannot read the export stream of command {command}")]
     Stream {
@@ -61,8 +75,8 @@ pub enum ServeError {
     /// The client stopped sending inside a message.
     #[error("the client sent nothing for {} s inside a message", .0.as_secs())]
     Stalled(Duration),
-    /// The process was asked to end.
-    #[error("interrupted by a signal")]
+    /// The process was asked to end, or the client hung up while its build ran.
+    #[error("interrupted by a signal or by the client's end")]
     Interrupted,
     /// The store's address or configuration is bad; the text says how.
     #[error("{0}")]

@@ -102,6 +102,16 @@ impl<'h, S: Source> SessionInput<'h, S> {
         }
     }
 
+    /// What the client's bytes come through, if reading from it can block.
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.source.descriptor()
+    }
+
+    /// Set when the process is to end.
+    pub(super) fn stop_flag(&self) -> &AtomicBool {
+        &self.stop
+    }
+
     /// Tells whether the next byte belongs to a message that has begun.
     pub(super) fn set_in_message(&mut self, in_message: bool) {
         self.in_message = in_message;

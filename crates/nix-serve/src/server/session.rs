@@ -7,7 +7,7 @@ use nix_base::{StoreDir, StorePathSet, WireRead, WireWrite};
 use nix_store_core::{ImportBatch, IncludeOutputs, LocalStore, Lock, Store};
 
 use super::input::{SessionInput, Source};
-use super::{ServeError, ServeOptions};
+use super::{BuildService, ServeError, ServeOptions};
 use crate::proto::command::read_command;
 use crate::proto::limit::MeteredReader;
 use crate::proto::path_info::{write_path_info_item, write_path_infos_end};
@@ -19,6 +19,7 @@ pub(super) struct Session<'s, W: Write> {
     options: &'s ServeOptions,
     pub(super) version: ServeVersion,
     pub(super) store: &'s LocalStore,
+    pub(super) builds: &'s dyn BuildService,
     pub(super) batch: ImportBatch<'s>,
     output: RefCell<BufWriter<W>>,
     /// What a commit in the middle of a read came to.
@@ -30,12 +31,14 @@ impl<'s, W: Write> Session<'s, W> {
         options: &'s ServeOptions,
         version: ServeVersion,
         store: &'s LocalStore,
+        builds: &'s dyn BuildService,
         output: W,
     ) -> Self {
         Self {
             options,
             version,
             store,
+            builds,
             batch: ImportBatch::new(store),
             output: RefCell::new(BufWriter::with_capacity(OUTPUT_BUFFER, output)),
             commit_failure: RefCell::new(None),
@@ -77,9 +80,8 @@ impl<'s, W: Write> Session<'s, W> {
                 ServeCommand::AddToStoreNar => self.add_to_store_nar(input)?,
                 ServeCommand::ImportPaths => self.import_paths(input)?,
                 ServeCommand::ExportPaths => self.export_paths(input)?,
-                ServeCommand::BuildPaths | ServeCommand::BuildDerivation => {
-                    return Err(ServeError::NotSupported(command));
-                }
+                ServeCommand::BuildPaths => self.build_paths(input)?,
+                ServeCommand::BuildDerivation => self.build_derivation(input)?,
             }
         }
     }

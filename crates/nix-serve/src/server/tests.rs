@@ -41,7 +41,13 @@ impl Fixture {
         let mut input = hello(8);
         input.extend_from_slice(request);
         let mut output = Vec::new();
-        let result = serve(&self.options, || self.open(), &input[..], &mut output);
+        let result = serve(
+            &self.options,
+            || self.open(),
+            &NoBuilds,
+            &input[..],
+            &mut output,
+        );
         assert_eq!(
             output[..16],
             [hello_bytes(0x5452_eecb), hello_bytes(0x208)].concat()
@@ -180,7 +186,7 @@ fn a_waiting_client_gets_its_acknowledgement_at_once() {
     let (mut from_server, writer) = std::io::pipe().unwrap();
     let next = add(&path('b'), b"b", StorePathSet::new());
     std::thread::scope(|scope| {
-        let server = scope.spawn(|| serve(&f.options, || f.open(), reader, writer));
+        let server = scope.spawn(|| serve(&f.options, || f.open(), &NoBuilds, reader, writer));
         to_server.write_all(&hello(7)).unwrap();
         let mut greeting = [0; 16];
         from_server.read_exact(&mut greeting).unwrap();
@@ -210,6 +216,6 @@ fn a_peer_that_stalls_inside_a_message_is_cut_off() {
     to_server
         .write_all(&query_valid(&[path('a')])[..20])
         .unwrap();
-    let error = serve(&f.options, || f.open(), reader, std::io::sink()).unwrap_err();
+    let error = serve(&f.options, || f.open(), &NoBuilds, reader, std::io::sink()).unwrap_err();
     assert!(matches!(error, ServeError::Stalled(_)), "{error}");
 }

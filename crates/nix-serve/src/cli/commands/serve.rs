@@ -13,7 +13,7 @@ use crate::cli::context::{Context, Purpose};
 use crate::cli::low_args::Role;
 use crate::cli::report::one_line;
 use crate::cli::signals::{Interrupted, SignalWatch};
-use crate::server::{ServeError, ServeOptions, serve};
+use crate::server::{NoBuilds, ServeError, ServeOptions, serve};
 
 /// Serves one connection.
 pub(crate) fn run(role: Role, context: &Context) -> anyhow::Result<ExitCode> {
@@ -33,7 +33,7 @@ pub(crate) fn run(role: Role, context: &Context) -> anyhow::Result<ExitCode> {
             .and_then(|_| open_store(role, context))
             .map_err(|error| ServeError::Open(one_line(&error)))
     };
-    match serve(&options, open, input, output) {
+    match serve(&options, open, &NoBuilds, input, output) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(ServeError::Interrupted) => Err(Interrupted.into()),
         Err(error) => Err(error.into()),
