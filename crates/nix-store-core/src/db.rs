@@ -14,6 +14,7 @@ mod check;
 mod closure;
 mod connect;
 mod read;
+mod realisations;
 mod register;
 mod scan;
 mod schema;

@@ -8,6 +8,7 @@ mod export;
 mod flush;
 mod git_hash;
 mod import;
+mod moving;
 mod open;
 mod outputs;
 mod private_dir;

@@ -45,6 +45,15 @@ impl Db {
     /// A reference that is neither valid nor in the batch, a path that doesn't follow from
     /// its content address, references in a circle; those of the database.
     pub fn register(&self, batch: &[Registration]) -> Result<()> {
+        self.register_and(batch, |_| Ok(()))
+    }
+
+    /// [`Self::register`], with more writes at the end of the transaction.
+    pub(super) fn register_and(
+        &self,
+        batch: &[Registration],
+        also: impl FnOnce(&Connection) -> Result<()>,
+    ) -> Result<()> {
         for registration in batch {
             check_content_address(&self.store_dir, &registration.info)?;
         }
@@ -59,7 +68,8 @@ impl Db {
         let write = || {
             self.write_transaction(REGISTER, |conn| {
                 let ids = self.write_paths(conn, batch, &plan)?;
-                self.write_references(conn, &plan, &ids)
+                self.write_references(conn, &plan, &ids)?;
+                also(conn)
             })
         };
         if batch.len() < MANY {

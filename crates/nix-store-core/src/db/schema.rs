@@ -35,7 +35,7 @@ impl Db {
     }
 }
 
-fn table_exists(conn: &Connection, table: &str) -> rusqlite::Result<bool> {
+pub(super) fn table_exists(conn: &Connection, table: &str) -> rusqlite::Result<bool> {
     conn.prepare_cached(FIND_TABLE)?.exists([table])
 }
 

@@ -11,6 +11,7 @@
 //! ```
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::io::Read;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
@@ -142,7 +143,7 @@ impl LocalStore {
 }
 
 /// Reads a derivation file whole. `real` is its place for messages.
-pub(super) fn read_file(dir: BorrowedFd<'_>, name: &str, real: &Path) -> Result<Vec<u8>> {
+pub(super) fn read_file(dir: BorrowedFd<'_>, name: &OsStr, real: &Path) -> Result<Vec<u8>> {
     let not_a_file = || Error::NotADerivationFile {
         path: real.to_owned(),
     };
@@ -168,7 +169,7 @@ pub(super) fn read_file(dir: BorrowedFd<'_>, name: &str, real: &Path) -> Result<
 /// Reads what lies at the place of `path`, valid or not.
 fn read_present(store: &LocalStore, path: &StorePath) -> Result<Vec<u8>> {
     let real = store.layout().real_path(path);
-    read_file(store.store_fd(), &path.base_name(), &real)
+    read_file(store.store_fd(), OsStr::new(&path.base_name()), &real)
 }
 
 /// Reads an input. What isn't valid could be anything, and isn't read.

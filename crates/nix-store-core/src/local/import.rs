@@ -471,16 +471,7 @@ impl<'s> ImportBatch<'s> {
             let Some((_, tree)) = staged.get(path) else {
                 continue;
             };
-            let back = staging.move_back(tree, path).or_else(|error| {
-                tracing::debug!(error = &error as &dyn std::error::Error, "cannot take back");
-                staging.remove_from_store(path)
-            });
-            if let Err(error) = back {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "unregistered object stays behind"
-                );
-            }
+            staging.take_back(tree, path);
         }
     }
 

@@ -9,11 +9,11 @@ use std::os::fd::BorrowedFd;
 use nix_base::{NarHash, NarHashSink, StorePath};
 use nix_nar::NarReader;
 use nix_nar::fs::restore::{Flush, Metadata, RestoreOptions, restore_nar};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use super::LocalStore;
 use super::background_flush::BackgroundFlush;
+use super::moving::{Loose, Shelf};
 use super::private_dir::{PrivateDir, remove_tree};
 use crate::db::Durability;
 use crate::error::{Error, Result};
@@ -105,90 +105,23 @@ impl StagingDir {
     ///
     /// The caller holds the path's lock and knows that the path is not valid.
     pub(crate) fn move_into_store(&self, tree: &StagedTree, path: &StorePath) -> Result<()> {
-        let name = path.base_name();
-        let real = || self.private.path().with_file_name(&name);
-        let rename = || {
-            rustix::fs::renameat_with(
-                self.private.fd(),
-                &tree.name,
-                self.private.store_fd(),
-                &name,
-                RenameFlags::NOREPLACE,
-            )
-        };
-        let moved = match rename() {
-            Err(Errno::EXIST) => {
-                remove_tree(self.private.store_fd(), OsStr::new(&name)).map_err(|source| {
-                    Error::Tree {
-                        action: "remove leftover",
-                        path: real(),
-                        source,
-                    }
-                })?;
-                rename()
-            }
-            // File systems without the flag: the lock makes the look before the move safe.
-            Err(Errno::INVAL) => self.move_without_flag(tree, &name),
-            moved => moved,
-        };
-        moved.map_err(|source| Error::io("move into the store", &real(), source))?;
-        if tree.needs_chmod {
-            rustix::fs::chmodat(
-                self.private.store_fd(),
-                &name,
-                Mode::from_raw_mode(0o555),
-                AtFlags::empty(),
-            )
-            .map_err(|source| Error::io("make read-only", &real(), source))?;
-        }
-        Ok(())
+        Shelf::beside(&self.private).move_in(self.loose(tree), path)
     }
 
-    fn move_without_flag(&self, tree: &StagedTree, name: &str) -> rustix::io::Result<()> {
-        match rustix::fs::statat(self.private.store_fd(), name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => {}
-            Err(error) => return Err(error),
-            Ok(_) => {
-                remove_tree(self.private.store_fd(), OsStr::new(name)).map_err(|_| Errno::EXIST)?;
-            }
-        }
-        rustix::fs::renameat(self.private.fd(), &tree.name, self.private.store_fd(), name)
-    }
-
-    /// Undoes [`Self::move_into_store`], for a path that did not become valid.
+    /// Undoes [`Self::move_into_store`], for a path that did not become valid. Where that
+    /// can't be, the tree is removed.
     ///
     /// The caller holds the path's lock.
-    pub(crate) fn move_back(&self, tree: &StagedTree, path: &StorePath) -> Result<()> {
-        let name = path.base_name();
-        let real = || self.private.path().with_file_name(&name);
-        if tree.needs_chmod {
-            rustix::fs::chmodat(
-                self.private.store_fd(),
-                &name,
-                Mode::from_raw_mode(0o755),
-                AtFlags::empty(),
-            )
-            .map_err(|source| Error::io("make writable", &real(), source))?;
-        }
-        rustix::fs::renameat(
-            self.private.store_fd(),
-            &name,
-            self.private.fd(),
-            &tree.name,
-        )
-        .map_err(|source| Error::io("take back", &real(), source))
+    pub(crate) fn take_back(&self, tree: &StagedTree, path: &StorePath) {
+        Shelf::beside(&self.private).take_back(self.loose(tree), path);
     }
 
-    /// Removes `path`, which was moved into the store but did not become valid.
-    ///
-    /// The caller holds the path's lock.
-    pub(crate) fn remove_from_store(&self, path: &StorePath) -> Result<()> {
-        let name = path.base_name();
-        remove_tree(self.private.store_fd(), OsStr::new(&name)).map_err(|source| Error::Tree {
-            action: "remove",
-            path: self.private.path().with_file_name(&name),
-            source,
-        })
+    fn loose<'t>(&'t self, tree: &'t StagedTree) -> Loose<'t> {
+        Loose {
+            dir: self.private.fd(),
+            name: OsStr::new(&tree.name),
+            needs_chmod: tree.needs_chmod,
+        }
     }
 
     /// Drops a tree that isn't needed.
@@ -251,7 +184,7 @@ impl StagingDir {
     pub(crate) fn read_derivation(&self, tree: &StagedTree) -> Result<Vec<u8>> {
         super::derivations::read_file(
             self.private.fd(),
-            &tree.name,
+            OsStr::new(&tree.name),
             &self.private.path().join(&tree.name),
         )
     }
@@ -273,4 +206,4 @@ impl StagingDir {
 }
 
 /// Most files that are flushed one by one.
-const FLUSHED_ONE_BY_ONE: u64 = 2;
+pub(super) const FLUSHED_ONE_BY_ONE: u64 = 2;
