@@ -13,8 +13,9 @@ pub use db::{Db, Durability, JournalMode, Registration};
 pub use error::{BoxedCause, Error, FullPath, LockHolder, Result};
 pub use layout::StoreLayout;
 pub use local::{
-    Access, BATCH_BYTES, BATCH_PATHS, CheckContents, CommitOutcome, ImportBatch, LocalStore,
-    NewOutput, PrivateDir, StoreConfig, Unpacked, VerifyProblem, VerifyReport,
+    Access, BATCH_BYTES, BATCH_PATHS, CanonicaliseError, Canonicaliser, CheckContents,
+    CommitOutcome, ImportBatch, LocalStore, NewOutput, PrivateDir, StoreConfig, Unpacked,
+    VerifyProblem, VerifyReport,
 };
 pub use memory::MemoryStore;
 pub use store::{IncludeOutputs, Lock, Store};

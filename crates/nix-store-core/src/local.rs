@@ -2,6 +2,7 @@
 
 mod add;
 mod background_flush;
+mod canonicalise;
 mod content_check;
 mod derivations;
 mod export;
@@ -26,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::layout::StoreLayout;
 use crate::lock::{BigLock, TempRoots};
 
+pub use canonicalise::{CanonicaliseError, Canonicaliser};
 pub use import::{BATCH_BYTES, BATCH_PATHS, CommitOutcome, ImportBatch, Unpacked};
 pub use open::{Access, StoreConfig};
 pub use outputs::NewOutput;
