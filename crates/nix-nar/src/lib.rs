@@ -7,8 +7,10 @@ pub mod export;
 pub mod fs;
 pub mod listing;
 mod names;
+mod needles;
 mod read;
 mod refscan;
+mod rewrite;
 mod token;
 #[cfg(test)]
 mod tree;
@@ -18,5 +20,6 @@ pub use copy::{copy, copy_limited};
 pub use error::{Error, ExportProblem, Problem, Result};
 pub use read::{Event, NarReader, Node};
 pub use refscan::RefScanSink;
+pub use rewrite::RewriteSink;
 pub use token::{MAX_DEPTH, MAX_NAME, MAX_TARGET, size};
 pub use write::{NarWriter, write_regular};
