@@ -44,7 +44,7 @@ pub fn scope() -> Result<Scoped, SandboxError> {
         .set_compatibility(CompatLevel::HardRequirement)
         .scope(Scope::AbstractUnixSocket | Scope::Signal)
         .and_then(Ruleset::create)
-        .and_then(|ruleset| ruleset.set_no_new_privs(false).restrict_self())
+        .and_then(|ruleset| ruleset.no_new_privs(false).restrict_self())
         .map_err(fail)?;
     match status.ruleset {
         RulesetStatus::FullyEnforced => Ok(Scoped::Yes),
