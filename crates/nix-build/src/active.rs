@@ -15,43 +15,72 @@
 //! A client that joins opens all files under the gate and uses only these descriptors from
 //! then on. So the owner can remove the directory as soon as the build has ended, and nobody
 //! who comes later meets half of it. If the owner dies, those who watch start anew: one of
-//! them becomes the owner, in new files.
+//! them becomes the owner, in new files, and the log is shown again from its start.
 //!
 //! Limits belong to clients. One whose limit is hit leaves with its failure; the build ends
 //! when the last one has left. A process whose own client has left goes on building for the
 //! others, so programs call [`Active::wait_background`] before they exit.
 //!
-//! Lock order: gate, then owner and watchers, which are only ever tried.
+//! With a supervisor the build runs in a process of its own, which outlives all clients for
+//! the time that it is told, and keeps log and result for as long: those of a success, and
+//! those of a failure that no client was there to be told of.
+//!
+//! Lock order: gate, then owner and watchers. These are only ever tried, and only with the
+//! gate held.
 
+mod forward;
+mod limits;
 mod outcome;
+mod own;
 mod owned;
+mod request_file;
+mod run_dir;
+mod status;
+mod supervise;
+mod target;
+#[cfg(test)]
+mod tests;
+mod wake;
+mod watch;
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Child;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use nix_base::{BuildResult, StoreDir};
 
+pub use limits::Exceeded;
 pub use outcome::BuildOutcome;
 pub use owned::{OwnedBuild, Phase};
+pub use target::LogTarget;
 
+use self::forward::Forwarder;
+use self::run_dir::{Joined, RunFiles};
+use self::wake::Wake;
+use self::watch::Watched;
 use crate::cancel::Cancel;
-use crate::failure::BuildFailure;
+use crate::failure::{BuildFailure, Result};
 use crate::request::{BuildLimits, BuildRequest};
+use crate::slots::{LockDirectory, LockError};
 
 /// The builds of a store that are running now.
 #[derive(Debug, Clone)]
 pub struct Active {
-    #[expect(dead_code, reason = "read once builds are joined")]
     inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-#[expect(dead_code, reason = "read once builds are joined")]
 struct Inner {
-    state_dir: PathBuf,
+    root: LockDirectory,
     store_dir: StoreDir,
+    /// When what is left over was last removed.
+    swept: Mutex<Option<Instant>>,
+    /// Builds that go on for others.
+    background: Mutex<usize>,
+    background_ended: Condvar,
 }
 
 /// Builds a derivation: called at most once, on a thread of its own, which may outlive the
@@ -62,7 +91,7 @@ pub type Own = Box<dyn FnOnce(&OwnedBuild) -> BuildOutcome + Send + 'static>;
 pub struct Client<'a> {
     /// On once the client is gone.
     pub cancel: &'a Cancel,
-    /// Its bounds, tightened by those of the machine.
+    /// Its bounds, tightened by those of the machine. Those of the request don't count here.
     pub limits: BuildLimits,
     /// Where the log goes, if anywhere.
     pub log: Option<Arc<LogTarget>>,
@@ -79,56 +108,161 @@ pub struct Client<'a> {
 /// to be its standard input.
 pub type SpawnSupervisor<'a> = dyn Fn(&Path, OwnedFd) -> std::io::Result<Child> + 'a;
 
-/// Where lines of logs go: a descriptor of the client, such as standard error.
-#[derive(Debug)]
-pub struct LogTarget {
-    #[expect(dead_code, reason = "written to once logs are forwarded")]
-    fd: OwnedFd,
-}
-
-impl LogTarget {
-    /// Lines go to `fd`, whose description may be shared with others.
-    #[must_use]
-    pub fn new(fd: OwnedFd) -> Self {
-        Self { fd }
-    }
-}
-
 impl Active {
     /// The builds of the store whose state is in `state_dir`.
     ///
     /// # Errors
     /// The directory for them can't be made.
-    pub fn new(state_dir: &Path, store_dir: &StoreDir) -> Result<Self, BuildFailure> {
+    pub fn new(state_dir: &Path, store_dir: &StoreDir) -> Result<Self> {
         Ok(Self {
             inner: Arc::new(Inner {
-                state_dir: state_dir.to_owned(),
+                root: LockDirectory::create(state_dir, "active")?,
                 store_dir: store_dir.clone(),
+                swept: Mutex::new(None),
+                background: Mutex::new(0),
+                background_ended: Condvar::new(),
             }),
         })
     }
 
-    /// Builds, or joins whoever builds the same.
+    /// Builds, or joins whoever builds the same. The log goes to the client from its start
+    /// in any case.
     pub fn run(&self, client: &mut Client<'_>, request: &BuildRequest, own: Own) -> BuildOutcome {
-        let _ = (client, request, own);
-        BuildFailure::misc("not joined yet").into()
+        self.try_run(client, request, own)
+            .unwrap_or_else(BuildOutcome::from)
     }
 
-    /// Builds what the request in `dir` asks for, until `linger` has passed without clients.
-    /// The process that calls this was started by a [`SpawnSupervisor`].
-    ///
-    /// # Errors
-    /// The files can't be used.
-    pub fn supervise(
+    fn try_run(
         &self,
-        dir: &Path,
-        linger: std::time::Duration,
-        own: impl FnOnce(&BuildRequest, &OwnedBuild) -> BuildOutcome + Send,
-    ) -> Result<(), BuildFailure> {
-        let _ = (dir, linger, own);
-        Ok(())
+        client: &mut Client<'_>,
+        request: &BuildRequest,
+        own: Own,
+    ) -> Result<BuildOutcome> {
+        let inner = &self.inner;
+        let drv = inner.store_dir.print(&request.drv_path);
+        let key = request_file::key(&inner.store_dir, request)?;
+        let mut supervisor = client.supervisor;
+        for _ in 0..MOST_OWNERS {
+            let watched = match inner.join(&key, client.cancel)? {
+                Joined::Kept { log, ending } => {
+                    show(&log, client);
+                    Watched::Ended(ending.outcome)
+                }
+                Joined::Watcher(files) => inner.watch(files, client, &drv)?,
+                Joined::Owner(files) => {
+                    // A supervisor that dies isn't tried again.
+                    let spawned = supervisor
+                        .take()
+                        .is_some_and(|spawn| inner.hand_over(&files, request, spawn));
+                    if !spawned {
+                        return inner.own(files, client, &drv, own);
+                    }
+                    // The lock is the supervisor's now; this is another description of it.
+                    let files = inner.reopen(files)?;
+                    inner.watch(files, client, &drv)?
+                }
+            };
+            match watched {
+                Watched::Left(outcome) => return Ok(outcome),
+                Watched::OwnerDied => {}
+                Watched::Ended(outcome) if !outcome.is_success() => return Ok(outcome),
+                Watched::Ended(outcome) if (client.accept)(&outcome.result) => return Ok(outcome),
+                Watched::Ended(_) => inner.forget(&key)?,
+            }
+        }
+        Err(BuildFailure::misc(format!(
+            "'{drv}' can't be built: everybody who tried died"
+        )))
     }
 
     /// Waits for builds that go on for others. To be called before the program ends.
-    pub fn wait_background(&self) {}
+    pub fn wait_background(&self) {
+        let running = lock(&self.inner.background);
+        let _ended = self
+            .inner
+            .background_ended
+            .wait_while(running, |running| *running > 0)
+            .unwrap_or_else(PoisonError::into_inner);
+    }
 }
+
+impl Inner {
+    /// Takes the gate, whatever happens to clients.
+    fn gate(&self) -> Result<File, LockError> {
+        let gate = self.root.gate(&|| false)?;
+        Ok(gate.expect("it isn't given up"))
+    }
+
+    fn join(&self, key: &str, cancel: &Cancel) -> Result<Joined> {
+        let gate = self.root.gate(&|| cancel.is_cancelled())?;
+        let _gate = gate.ok_or_else(interrupted)?;
+        let mut swept = lock(&self.swept);
+        if swept.is_none_or(|at| at.elapsed() > SWEEP_EVERY) {
+            *swept = Some(Instant::now());
+            run_dir::sweep(&self.root)?;
+        }
+        drop(swept);
+        Ok(run_dir::join(&self.root, key)?)
+    }
+
+    /// Removes a kept result that can't be used, unless somebody builds anew already.
+    fn forget(&self, key: &str) -> Result<()> {
+        let _gate = self.gate()?;
+        let dir = self.root.create_dir(key)?;
+        let owner = dir.open(run_dir::OWNER)?;
+        if dir.try_lock(&owner, run_dir::OWNER)? {
+            run_dir::remove(&self.root, &dir, key)?;
+        }
+        Ok(())
+    }
+
+    /// Other descriptions of the same files; those here are closed.
+    fn reopen(&self, files: RunFiles) -> Result<RunFiles, LockError> {
+        let RunFiles {
+            dir,
+            key,
+            watchers,
+            log,
+            status,
+            owner,
+        } = files;
+        drop(owner);
+        Ok(RunFiles {
+            owner: dir.open(run_dir::OWNER)?,
+            watchers,
+            log,
+            status,
+            key,
+            dir,
+        })
+    }
+}
+
+/// Shows a log that is complete.
+fn show(log: &File, client: &Client<'_>) {
+    if let (Some(target), Ok(log)) = (&client.log, log.try_clone()) {
+        let size = log.metadata().map_or(0, |data| data.len());
+        Forwarder::start(log, Arc::clone(target), Arc::new(Wake::default())).finish(size);
+    }
+}
+
+/// What a client that is gone would get.
+fn interrupted() -> BuildFailure {
+    BuildFailure::misc("interrupted by the user")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl From<LockError> for BuildFailure {
+    fn from(error: LockError) -> Self {
+        Self::because("cannot share the build with others", &error)
+    }
+}
+
+/// How often clients are looked for, and how often those of other processes look at a build.
+const POLL: Duration = Duration::from_millis(25);
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// So many processes may die building before a client gives up.
+const MOST_OWNERS: usize = 20;

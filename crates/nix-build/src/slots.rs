@@ -95,7 +95,8 @@ impl Slots {
         let mut ticket: Option<Ticket<'_>> = None;
         let mut told = 0;
         loop {
-            let gate = self.gate(cancel)?;
+            let gate = self.dir.gate(&|| cancel.is_cancelled())?;
+            let gate = gate.ok_or(SlotsError::Cancelled)?;
             let attempt = queue::attempt(&self.dir, self.max_jobs, &mut ticket)?;
             drop(gate);
             let place = match attempt {
@@ -108,16 +109,6 @@ impl Slots {
             }
             pause(cancel, pause_at(place))?;
         }
-    }
-
-    fn gate(&self, cancel: &Cancel) -> Result<File, SlotsError> {
-        let mut wait = Duration::from_micros(50);
-        let file = self.dir.open("gate")?;
-        while !self.dir.try_lock(&file, "gate")? {
-            pause(cancel, wait)?;
-            wait = (wait * 2).min(Duration::from_millis(5));
-        }
-        Ok(file)
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -62,6 +63,12 @@ impl LockDirectory {
         self.open_with(name, flags)
     }
 
+    /// As [`open`](Self::open); whatever is written goes to its end.
+    pub(crate) fn open_append(&self, name: &str) -> Result<File, LockError> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::APPEND | FILE;
+        self.open_with(name, flags)
+    }
+
     /// Makes the file `name`, which must not be there.
     pub(crate) fn create_new(&self, name: &str) -> Result<File, LockError> {
         self.open_with(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | FILE)
@@ -92,6 +99,11 @@ impl LockDirectory {
         self.flock(file, name, FlockOperation::NonBlockingLockShared)
     }
 
+    /// Gives the lock of `file`, called `name`, back.
+    pub(crate) fn unlock(&self, file: &File, name: &str) -> Result<(), LockError> {
+        self.flock(file, name, FlockOperation::Unlock).map(drop)
+    }
+
     fn flock(&self, file: &File, name: &str, how: FlockOperation) -> Result<bool, LockError> {
         loop {
             match rustix::fs::flock(file, how) {
@@ -101,6 +113,22 @@ impl LockDirectory {
                 Err(e) => return Err(error("lock", &self.path.join(name), e)),
             }
         }
+    }
+
+    /// Takes the lock of the file `gate`, which is only ever held for a few system calls;
+    /// `None` once `given_up` says so.
+    pub(crate) fn gate(&self, given_up: &dyn Fn() -> bool) -> Result<Option<File>, LockError> {
+        let mut wait = Duration::from_micros(50);
+        let file = self.open(GATE)?;
+        while !self.try_lock(&file, GATE)? {
+            if given_up() {
+                return Ok(None);
+            }
+            // A lock that blocks couldn't be given up.
+            std::thread::sleep(wait);
+            wait = (wait * 2).min(Duration::from_millis(5));
+        }
+        Ok(Some(file))
     }
 
     /// Removes the file `name`, if it is there.
@@ -150,6 +178,7 @@ fn error(action: &'static str, path: &Path, source: Errno) -> LockError {
     }
 }
 
+const GATE: &str = "gate";
 const FILE: OFlags = OFlags::CLOEXEC.union(OFlags::NOFOLLOW);
 const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
