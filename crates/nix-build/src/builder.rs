@@ -183,7 +183,7 @@ impl<'j> Job<'j> {
         build: &'j OwnedBuild,
     ) -> Result<Self> {
         let (drv, dir) = (&request.drv, store.store_dir());
-        let bad = |error: nix_drv::Error| options_failure(&error);
+        let bad = |error: nix_drv::Error| options_failure(dir, &request.drv_path, &error);
         Ok(Self {
             builder,
             config: &builder.config,
