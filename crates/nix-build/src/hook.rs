@@ -4,10 +4,13 @@
 //! A hook gets the null device as standard input and one pipe as standard output and
 //! error: descriptor 1 of this process may be a protocol, and nothing of a hook gets there.
 
+mod descriptors;
 mod diff;
 mod post_build;
 mod pre_build;
 mod run;
+#[cfg(test)]
+mod test_hook;
 
 pub use self::diff::{DiffHook, run_diff_hook};
 pub use self::post_build::{PostBuildHook, run_post_build_hook};

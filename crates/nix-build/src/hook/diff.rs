@@ -1,10 +1,15 @@
 //! The diff hook: shows how two builds of one derivation differ.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use crate::cancel::Cancel;
+
+use super::HookError;
+use super::run::{Output, command, run};
 
 /// A call of the diff hook.
 #[derive(Debug, Clone, Copy)]
@@ -28,5 +33,32 @@ pub struct DiffHook<'a> {
 /// Runs the diff hook. What it writes goes to `log`, line by line without the newline;
 /// so does its failure, which has no other consequence.
 pub fn run_diff_hook(call: &DiffHook<'_>, cancel: &Cancel, log: &mut dyn FnMut(&[u8])) {
-    let _ = (call, cancel, log);
+    if let Err(error) = try_run(call, cancel, log) {
+        let mut message = format!("diff hook execution failed: {error}");
+        if let Some(cause) = error.source() {
+            message.push_str(&format!(": {cause}"));
+        }
+        log(message.as_bytes());
+    }
 }
+
+fn try_run(
+    call: &DiffHook<'_>,
+    cancel: &Cancel,
+    log: &mut dyn FnMut(&[u8]),
+) -> Result<(), HookError> {
+    let mut command = command(call.program, call.environment);
+    command
+        .args([call.old, call.new])
+        .arg(call.drv_path)
+        .arg(call.temp_dir)
+        .current_dir("/");
+    if let Some((user, group)) = call.user {
+        // Setting the user drops the supplementary groups as well.
+        command.uid(user).gid(group);
+    }
+    run(command, Output::Log, cancel, log)
+}
+
+#[cfg(test)]
+mod tests;

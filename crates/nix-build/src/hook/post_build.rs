@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::cancel::Cancel;
 
 use super::HookError;
+use super::run::{Output, command, run};
 
 /// A call of the post-build hook.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +34,18 @@ pub fn run_post_build_hook(
     cancel: &Cancel,
     log: &mut dyn FnMut(&[u8]),
 ) -> Result<(), HookError> {
-    let _ = (call, cancel, log);
-    Ok(())
+    let mut command = command(call.program, call.environment);
+    let mut outputs: Vec<&str> = call.outputs.iter().map(String::as_str).collect();
+    outputs.sort_unstable();
+    command
+        .env("DRV_PATH", call.drv_path)
+        .env("OUT_PATHS", outputs.join(" "))
+        .env("NIX_CONFIG", call.settings_text);
+    let mut prefixed = |line: &[u8]| log(&[PREFIX, line].concat());
+    run(command, Output::Log, cancel, &mut prefixed)
 }
+
+const PREFIX: &[u8] = b"post-build-hook: ";
+
+#[cfg(test)]
+mod tests;

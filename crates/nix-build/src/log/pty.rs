@@ -2,14 +2,21 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{Gid, Mode, Uid, fchmod, fchown};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
 /// Both ends of a build's log channel. All descriptors are closed on exec.
 #[derive(Debug)]
 pub struct LogChannel {
     /// Our end, to read from.
     pub reader: LogReader,
-    /// The builder's end, to become its descriptors 1 and 2.
+    /// The builder's end, to become its descriptors 1 and 2. As long as this copy is open
+    /// there is no end of the stream.
     pub writer: OwnedFd,
 }
 
@@ -29,8 +36,42 @@ impl LogChannel {
     /// # Errors
     /// Neither can be had.
     pub fn open(owner: Option<(u32, u32)>) -> io::Result<Self> {
-        let _ = owner;
-        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        match Self::open_terminal(owner) {
+            Ok(channel) => Ok(channel),
+            Err(error) => {
+                tracing::debug!(%error, "no pseudo terminal, the log goes through a pipe");
+                Self::open_pipe(owner)
+            }
+        }
+    }
+
+    fn open_terminal(owner: Option<(u32, u32)>) -> io::Result<Self> {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master = openpt(flags)?;
+        grantpt(&master)?;
+        unlockpt(&master)?;
+        // Through the master rather than by name: the name may belong to another mount of
+        // devpts.
+        let slave = ioctl_tiocgptpeer(&master, flags)?;
+        give_to(&slave, owner)?;
+        let mut settings = tcgetattr(&slave)?;
+        settings.make_raw();
+        tcsetattr(&slave, OptionalActions::Now, &settings)?;
+        Ok(Self {
+            reader: LogReader {
+                file: master.into(),
+                is_terminal: true,
+            },
+            writer: slave,
+        })
+    }
+
+    fn open_pipe(owner: Option<(u32, u32)>) -> io::Result<Self> {
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+        // Only `/dev/stderr` needs it, which opens the pipe anew.
+        if let Err(error) = give_to(&writer, owner) {
+            tracing::debug!(%error, "the log's pipe keeps its owner");
+        }
         Ok(Self {
             reader: LogReader {
                 file: reader.into(),
@@ -51,12 +92,27 @@ impl LogReader {
 
 impl io::Read for LogReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.file.read(buffer)
+        match self.file.read(buffer) {
+            // What a terminal says when its other end is closed; by then all has been read.
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::IO) => Ok(0),
+            result => result,
+        }
     }
 }
 
-impl std::os::fd::AsFd for LogReader {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+impl AsFd for LogReader {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
 }
+
+fn give_to(fd: &OwnedFd, owner: Option<(u32, u32)>) -> io::Result<()> {
+    if let Some((user, group)) = owner {
+        fchown(fd, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?;
+    }
+    fchmod(fd, Mode::RUSR | Mode::WUSR)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
