@@ -85,7 +85,7 @@ pub struct BuildFile {
 #[non_exhaustive]
 pub enum EnvError {
     /// The structured attributes can't be read.
-    #[error("cannot process '__json' attribute of '{name}'")]
+    #[error("cannot process __json attribute of '{name}'")]
     Json {
         /// The derivation.
         name: String,
@@ -94,7 +94,7 @@ pub enum EnvError {
         source: serde_json::Error,
     },
     /// The structured attributes are something else.
-    #[error("'__json' attribute of '{0}' is not an object")]
+    #[error("__json attribute of '{0}' is not an object")]
     NotAnObject(String),
     /// No program can be given this text.
     #[error("{what} of '{name}' has a NUL byte")]

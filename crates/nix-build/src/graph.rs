@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bstr::BString;
 use nix_base::{
-    OutputName, StoreDir, StorePath, StorePathSet, UnkeyedValidPathInfo, ValidPathInfo,
+    BuildStatus, OutputName, StoreDir, StorePath, StorePathSet, UnkeyedValidPathInfo, ValidPathInfo,
 };
 use nix_drv::DerivationOptions;
 use nix_drv::options::OptionRef;
@@ -59,7 +59,8 @@ impl From<GraphError> for BuildFailure {
     fn from(error: GraphError) -> Self {
         match error {
             GraphError::Store(error) => error.into(),
-            error => Self::misc(error.to_string()),
+            GraphError::NotAnInput(_) => Self::new(BuildStatus::InputRejected, error.to_string()),
+            GraphError::Unknown(_) => Self::misc(error.to_string()),
         }
     }
 }

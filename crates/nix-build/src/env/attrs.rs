@@ -9,7 +9,7 @@
 //! Keys that aren't names of variables are left out, and so are values with parts that a
 //! shell has no place for.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::{EnvError, EnvInput};
 use crate::graph::GraphData;
@@ -80,6 +80,7 @@ fn declaration(value: &Value) -> Option<(&'static str, String)> {
     }
 }
 
+/// A value that isn't made of others.
 fn simple(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(quote(text)),
@@ -91,12 +92,39 @@ fn simple(value: &Value) -> Option<String> {
     }
 }
 
-fn integral(number: &serde_json::Number) -> Option<String> {
-    if !number.is_f64() {
-        return Some(number.to_string());
+/// An integral number as a shell gets it.
+///
+/// Nix compat: real Nix goes by the number as a 32-bit float and writes it as a 32-bit
+/// integer, of a larger integer its low bits, of a larger fraction the least integer.
+fn integral(number: &Number) -> Option<String> {
+    if let Some(wide) = number.as_i64() {
+        return Some(low_bits(wide).to_string());
+    }
+    if let Some(wide) = number.as_u64() {
+        return Some(low_bits(wide.cast_signed()).to_string());
     }
     let value = number.as_f64()?;
-    (value.fract() == 0.0).then(|| format!("{value:.0}"))
+    let coarse = to_f32(value);
+    (coarse.ceil() == coarse).then(|| truncated(value).to_string())
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "as real Nix does")]
+const fn low_bits(wide: i64) -> i32 {
+    wide as i32
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "as real Nix does")]
+const fn to_f32(value: f64) -> f32 {
+    value as f32
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the range is checked")]
+fn truncated(value: f64) -> i32 {
+    let whole = value.trunc();
+    if whole < f64::from(i32::MIN) || whole > f64::from(i32::MAX) {
+        return i32::MIN;
+    }
+    whole as i32
 }
 
 /// `text` between single quotes.

@@ -1,18 +1,39 @@
 //! Attributes that can't be used, as a failure of the build.
 
+use nix_base::{StoreDir, StorePath};
 use nix_drv::Error;
+use nix_drv::options::OptionError;
 
 use crate::failure::BuildFailure;
 
-/// The failure of a build whose attributes can't be read.
+/// The failure of a build whose attributes can't be read, in real Nix's words where it has
+/// some.
 #[must_use]
-pub fn options_failure(error: &Error) -> BuildFailure {
-    let mut message = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        message.push_str(": ");
-        message.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    BuildFailure::misc(message)
+pub fn options_failure(store_dir: &StoreDir, drv_path: &StorePath, error: &Error) -> BuildFailure {
+    let text = match error {
+        Error::Json(wrong) => {
+            let cause = std::error::Error::source(wrong);
+            let cause = cause.map_or_else(|| wrong.to_string(), ToString::to_string);
+            format!("cannot process __json attribute of '{drv_path}': {cause}")
+        }
+        Error::Option(OptionError::Type {
+            attribute,
+            expected,
+        }) => format!("attribute '{attribute}' of derivation '{drv_path}' must be {expected}"),
+        Error::Option(OptionError::Reference {
+            attribute,
+            reference,
+        }) if attribute.starts_with("exportReferencesGraph") => {
+            format!("path '{reference}' is not in the Nix store")
+        }
+        Error::Option(OptionError::Reference { reference, .. }) => {
+            format!("derivation contains an illegal reference specifier '{reference}'")
+        }
+        Error::Option(OptionError::OddTokens(_) | OptionError::FileName(_)) => error.to_string(),
+        _ => {
+            let what = format!("cannot use derivation '{}'", store_dir.print(drv_path));
+            return BuildFailure::because(&what, error);
+        }
+    };
+    BuildFailure::misc(text)
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! LF           ends a line; CR LF does as well
 //! CR           back to the first column: what follows overwrites
-//! @nix {…}     a message about an activity, which isn't shown
+//! @nix {…}     a message of the builder; of these only urgent texts are shown
 //! ```
 //!
 //! All other bytes pass as they are. A line of which more than [`MAX_HELD`] bytes are held
@@ -11,11 +11,16 @@
 
 use std::collections::VecDeque;
 
+use serde_json::Value;
+
 /// Bytes of a line that are held in memory at most.
 pub const MAX_HELD: usize = 64 * 1024;
 
 /// Starts a line that is a message.
 const MESSAGE: &[u8] = b"@nix ";
+
+/// The level of errors, which a server shows; it shows no other level.
+const URGENT: u64 = 0;
 
 /// Cuts a log into lines.
 #[derive(Debug, Default)]
@@ -84,18 +89,48 @@ impl LogLines {
     fn end_line(&mut self, show: &mut dyn FnMut(&[u8])) {
         let whole = !std::mem::take(&mut self.broken);
         self.column = 0;
-        if !(whole && self.is_message()) {
-            show(&self.held);
+        match self
+            .held
+            .strip_prefix(MESSAGE)
+            .filter(|_| whole)
+            .map(read_message)
+        {
+            None | Some(Ok(Message::Other)) => show(&self.held),
+            Some(Ok(Message::Activity)) => {}
+            Some(Ok(Message::Text(text))) => text.lines().for_each(|line| show(line.as_bytes())),
+            Some(Err(error)) => {
+                let complaint =
+                    format!("bad JSON log message from the derivation builder: {error}");
+                show(complaint.as_bytes());
+                show(&self.held);
+            }
         }
         self.held.clear();
     }
+}
 
-    fn is_message(&self) -> bool {
-        let Some(json) = self.held.strip_prefix(MESSAGE) else {
-            return false;
-        };
-        serde_json::from_slice::<serde::de::IgnoredAny>(json).is_ok()
-    }
+/// What a builder says to the program that started it.
+enum Message {
+    /// What it does.
+    Activity,
+    /// Something to be shown.
+    Text(String),
+    /// JSON that is no message.
+    Other,
+}
+
+/// Reads what is behind the prefix. Its size is bounded, and its depth by the parser.
+fn read_message(json: &[u8]) -> serde_json::Result<Message> {
+    let message: Value = serde_json::from_slice(json)?;
+    Ok(match message["action"].as_str() {
+        None => Message::Other,
+        Some("msg") => match (message["level"].as_u64(), message["msg"].as_str()) {
+            (Some(URGENT), Some(text)) => Message::Text(text.to_owned()),
+            (Some(_), Some(_)) => Message::Activity,
+            _ => Message::Other,
+        },
+        Some(_) => Message::Activity,
+    })
 }
 
 /// The last lines of a log.

@@ -91,10 +91,8 @@ impl Env<'_> {
                     attribute: "exportReferencesGraph".into(),
                     reference: BString::from(*path),
                 })?;
-            graphs
-                .entry(BString::from(*file))
-                .or_insert_with(BTreeSet::new)
-                .insert(path);
+            // Nix compat: of two graphs for the same file the last one counts.
+            graphs.insert(BString::from(*file), BTreeSet::from([path]));
         }
         Ok(graphs)
     }

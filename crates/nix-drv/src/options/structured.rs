@@ -186,7 +186,9 @@ impl<'j> Attributes<'j> {
 
     fn graphs(&self) -> Result<BTreeMap<BString, BTreeSet<OptionRef>>, OptionError> {
         let mut graphs = BTreeMap::new();
-        for (key, value) in self.object("exportReferencesGraph")?.into_iter().flatten() {
+        // Nix compat: anything but an object says nothing.
+        let wanted = self.attrs.get("exportReferencesGraph");
+        for (key, value) in wanted.and_then(Value::as_object).into_iter().flatten() {
             let mut paths = BTreeSet::new();
             let attribute = format!("exportReferencesGraph.{key}");
             self.graph_paths(&attribute, value, &mut paths)?;

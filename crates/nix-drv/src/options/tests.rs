@@ -77,6 +77,29 @@ fn lists_are_split_at_white_space_and_only_1_is_true() {
 }
 
 #[test]
+fn the_last_of_two_graphs_for_a_file_counts() {
+    let other = "/nix/store/24nxj3x5g94j2h5di9xnc6wynij7jyzj-data";
+    let text = format!("g {PATH} h {PATH} g {other}");
+    let graphs = options(&[("exportReferencesGraph", &text)]).export_references_graph;
+    let path = |text: &str| OptionRef::Path(text["/nix/store/".len()..].parse().unwrap());
+    assert_eq!(
+        graphs,
+        [
+            ("g".into(), [path(other)].into()),
+            ("h".into(), [path(PATH)].into())
+        ]
+        .into()
+    );
+}
+
+#[test]
+fn graphs_that_are_no_object_are_none() {
+    let attrs = json!({"exportReferencesGraph": 1}).to_string();
+    let options = options(&[("__json", &attrs)]);
+    assert!(options.export_references_graph.is_empty());
+}
+
+#[test]
 fn features_of_derivations_without_known_paths() {
     let options = options(&[("requiredSystemFeatures", "kvm")]);
     let features = |own| {
@@ -123,7 +146,6 @@ fn wrong_types_name_the_attribute() {
     insta::assert_snapshot!(structured_error(json!({"outputChecks": {"out": {"allowedReferences": "x"}}})), @"attribute 'outputChecks.out.allowedReferences' must be a list of strings");
     insta::assert_snapshot!(structured_error(json!({"outputChecks": {"out": {"disallowedRequisites": ["/x"]}}})), @"attribute 'outputChecks.out.disallowedRequisites' has an illegal reference specifier '/x'");
     insta::assert_snapshot!(structured_error(json!({"outputChecks": {"out": {"ignoreSelfRefs": 0}}})), @"attribute 'outputChecks.out.ignoreSelfRefs' must be a Boolean");
-    insta::assert_snapshot!(structured_error(json!({"exportReferencesGraph": "a"})), @"attribute 'exportReferencesGraph' must be an object");
     insta::assert_snapshot!(structured_error(json!({"exportReferencesGraph": {"a": [[1]]}})), @"attribute 'exportReferencesGraph.a' must be a path or a list of paths");
     insta::assert_snapshot!(structured_error(json!({"exportReferencesGraph": {"a": "x"}})), @"attribute 'exportReferencesGraph.a' has an illegal reference specifier 'x'");
     insta::assert_snapshot!(structured_error(json!([])), @"JSON field 'structuredAttrs' should be an object");
