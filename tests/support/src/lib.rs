@@ -9,6 +9,7 @@
 mod bytes;
 mod corpus;
 mod delay;
+mod drv;
 mod kill_point;
 mod machine;
 pub mod nar;
@@ -26,6 +27,7 @@ mod verify;
 pub use bytes::{Message, PathToAdd, command};
 pub use corpus::Corpus;
 pub use delay::{DelayedLink, DistantServer};
+pub use drv::{RawBuildResult, RawDrv, RawLimits, Workshop, all_features, without_colours};
 pub use kill_point::{Traced, run_and_kill_at};
 pub use machine::Machine;
 pub use one_byte::OneByteReader;

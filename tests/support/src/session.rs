@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use crate::bytes::{Message, PathToAdd};
+use crate::drv::{RawBuildResult, RawDrv, RawLimits};
 use crate::transcript::{Side, Transcript};
 
 /// The first word that a client sends.
@@ -34,6 +35,8 @@ pub struct ServeSession {
     stderr: Option<JoinHandle<Vec<u8>>>,
     transcript: Transcript,
     deadline: Duration,
+    /// Of the protocol that both sides speak.
+    minor: u8,
 }
 
 /// How a program ended, and what it said.
@@ -71,7 +74,22 @@ impl ServeSession {
     ///
     /// # Panics
     /// If it can't be started.
-    pub fn spawn(mut command: Command) -> Self {
+    pub fn spawn(command: Command) -> Self {
+        let (mut session, mut stderr) = Self::spawn_unheard(command);
+        session.stderr = Some(std::thread::spawn(move || {
+            let mut text = Vec::new();
+            // A read error ends the text; what came before it is kept.
+            let _ = stderr.read_to_end(&mut text);
+            text
+        }));
+        session
+    }
+
+    /// Starts the program, and gives its stderr, which nobody reads.
+    ///
+    /// # Panics
+    /// If it can't be started.
+    pub fn spawn_unheard(mut command: Command) -> (Self, ChildStderr) {
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -85,24 +103,20 @@ impl ServeSession {
             let flags = fcntl_getfl(pipe).expect("a pipe has flags");
             fcntl_setfl(pipe, flags | OFlags::NONBLOCK).expect("a pipe can be non-blocking");
         }
-        let mut stderr = child.stderr.take().expect("stderr is piped");
-        let stderr = std::thread::spawn(move || {
-            let mut text = Vec::new();
-            // A read error ends the text; what came before it is kept.
-            let _ = stderr.read_to_end(&mut text);
-            text
-        });
-        Self {
+        let stderr = child.stderr.take().expect("stderr is piped");
+        let session = Self {
             child,
             input: Some(input),
             output,
             output_ended: false,
             pending: Vec::new(),
             taken: 0,
-            stderr: Some(stderr),
+            stderr: None,
             transcript: Transcript::default(),
             deadline: Duration::from_secs(60),
-        }
+            minor: 7,
+        };
+        (session, stderr)
     }
 
     /// Starts the program and shakes hands as a client of protocol 2.`minor`.
@@ -128,7 +142,9 @@ impl ServeSession {
         );
         let magic = self.read_u64();
         assert_eq!(magic, SERVER_MAGIC, "the server's magic");
-        self.read_u64()
+        let version = self.read_u64();
+        self.minor = minor.min((version & 0xff) as u8);
+        version
     }
 
     /// The process's number.
@@ -332,6 +348,63 @@ impl ServeSession {
     pub fn add(&mut self, path: &PathToAdd) {
         self.send(&path.request());
         assert_eq!(self.read_u64(), 1, "acknowledgement of '{}'", path.path);
+    }
+
+    /// Has a derivation built.
+    pub fn build(&mut self, drv_path: &str, drv: &RawDrv, limits: &RawLimits) -> RawBuildResult {
+        self.send(&drv.request(drv_path, limits, self.minor));
+        self.read_build_result()
+    }
+
+    /// Reads the answer to BuildDerivation, as a client of 2.3 or later.
+    pub fn read_build_result(&mut self) -> RawBuildResult {
+        let status = self.read_u64();
+        let error = String::from_utf8_lossy(&self.read_bytes()).into_owned();
+        let times_built = self.read_u64();
+        let _is_non_deterministic = self.read_u64();
+        RawBuildResult {
+            status,
+            error,
+            times_built,
+            times: (self.read_u64(), self.read_u64()),
+            built_outputs: (0..if self.minor < 6 { 0 } else { self.read_u64() })
+                .map(|_| (self.read_string(), self.read_string()))
+                .collect(),
+        }
+    }
+
+    /// Has paths built; the status, and the message that comes unless it is 0.
+    pub fn build_paths<T: AsRef<[u8]>>(
+        &mut self,
+        paths: impl IntoIterator<Item = T>,
+        limits: &RawLimits,
+    ) -> (u64, String) {
+        self.send(&limits.build_paths(paths, self.minor));
+        match self.read_u64() {
+            0 => (0, String::new()),
+            status => (
+                status,
+                String::from_utf8_lossy(&self.read_bytes()).into_owned(),
+            ),
+        }
+    }
+
+    /// Goes away as a killed client does: stdin and stdout are closed at once, unread.
+    ///
+    /// # Panics
+    /// If there is no null device.
+    pub fn abandon(&mut self) {
+        self.input = None;
+        self.output = File::open("/dev/null").expect("the null device can be opened");
+        self.output_ended = true;
+    }
+
+    /// The exit status, if the program has ended.
+    ///
+    /// # Panics
+    /// If it can't be asked for.
+    pub fn try_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("our child can be waited for")
     }
 
     /// What went over the pipes so far; input of snapshots.

@@ -1,0 +1,16 @@
+//! Builds: ours beside those of real Nix, and what builders may not do.
+//!
+//! Expressions are instantiated by real Nix; a static busybox builds them, so no package set
+//! is needed. Real Nix builds first wherever it can be the judge.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests fail the test that called them"
+)]
+
+#[macro_use]
+mod site;
+mod direct;
+mod refusals;
+mod remote;
+mod store_rows;
