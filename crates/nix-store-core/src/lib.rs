@@ -15,7 +15,7 @@ pub use layout::StoreLayout;
 pub use local::{
     Access, BATCH_BYTES, BATCH_PATHS, CanonicaliseError, Canonicaliser, CheckContents,
     CommitOutcome, ImportBatch, LocalStore, NewOutput, PrivateDir, StoreConfig, Unpacked,
-    VerifyProblem, VerifyReport,
+    VerifyProblem, VerifyReport, git_object_id,
 };
 pub use memory::MemoryStore;
 pub use store::{IncludeOutputs, Lock, Store};

@@ -48,6 +48,23 @@ impl Db {
                 .map(drop)
         })
     }
+
+    /// Notes that `path` was built here, and adds `sigs` to its signatures.
+    ///
+    /// # Errors
+    /// `path` isn't valid.
+    pub fn mark_built(&self, path: &StorePath, sigs: &BTreeSet<Signature>) -> Result<()> {
+        self.write_transaction(MARK, |conn| {
+            let mut all = self.signatures_within(conn, path)?;
+            all.extend(sigs.iter().cloned());
+            conn.prepare_cached(UPDATE_ULTIMATE)
+                .and_then(|mut statement| {
+                    statement.execute(params![self.store_dir.print(path), joined(&all)])
+                })
+                .explain(self, MARK)
+                .map(drop)
+        })
+    }
 }
 
 pub(super) fn joined(sigs: &BTreeSet<Signature>) -> Option<String> {
@@ -57,6 +74,8 @@ pub(super) fn joined(sigs: &BTreeSet<Signature>) -> Option<String> {
 
 const INVALIDATE: &str = "remove a path from";
 const SIGN: &str = "store signatures in";
+const MARK: &str = "mark a path as built in";
 
 const UPDATE_SIGS: &str = "update ValidPaths set sigs = ?2 where path = ?1";
+const UPDATE_ULTIMATE: &str = "update ValidPaths set ultimate = 1, sigs = ?2 where path = ?1";
 const DELETE_PATH: &str = "delete from ValidPaths where path = ?1";

@@ -107,7 +107,7 @@ fn copy(from: &mut impl Read, to: &mut impl Write) -> std::io::Result<u64> {
 fn git_hash(parent: BorrowedFd<'_>, name: &OsStr, algo: HashAlgo) -> Result<Option<Hash>> {
     match algo {
         HashAlgo::Sha1 | HashAlgo::Sha256 => {
-            super::git_hash::hash_object(parent, name, algo).map(Some)
+            super::git_hash::git_object_id(parent, name, algo).map(Some)
         }
         _ => Ok(None),
     }

@@ -19,7 +19,10 @@ const MAX_DEPTH: usize = 64;
 
 /// The object id of the entry `name` of `parent`: of a blob for files and links, of a tree
 /// for directories.
-pub(crate) fn hash_object(parent: BorrowedFd<'_>, name: &OsStr, algo: HashAlgo) -> Result<Hash> {
+///
+/// # Errors
+/// Another type of object, nesting as no archive can have it, failing system calls.
+pub fn git_object_id(parent: BorrowedFd<'_>, name: &OsStr, algo: HashAlgo) -> Result<Hash> {
     Ok(hash_entry(parent, name, algo, 0)?.id)
 }
 
@@ -146,7 +149,7 @@ mod tests {
         std::fs::write(root.join("hello"), "hello\n").unwrap();
         let parent = std::fs::File::open(temp.path()).unwrap();
         let id = |name: &str, dir: &std::fs::File| {
-            let hash = hash_object(dir.as_fd(), OsStr::new(name), HashAlgo::Sha1).unwrap();
+            let hash = git_object_id(dir.as_fd(), OsStr::new(name), HashAlgo::Sha1).unwrap();
             hash.render(nix_base::HashFormat::Base16)
         };
         let inside = std::fs::File::open(&root).unwrap();

@@ -11,10 +11,11 @@
 //!
 //! Until the last step has succeeded everything can be taken back, and is after a failure.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use nix_base::{Realisation, StorePath, StorePathSet, ValidPathInfo};
+use nix_base::{Realisation, Signature, StorePath, StorePathSet, ValidPathInfo};
 use nix_drv::Strictness;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 
@@ -61,7 +62,7 @@ impl LocalStore {
     /// `realisations`, all or none. The caller holds the locks of all their paths.
     ///
     /// Nothing that is valid is replaced: an output whose path is valid already stays where
-    /// it is, and is not registered. After a failure the outputs are back where they were,
+    /// it is, and counts as built here from now on. After a failure the outputs are back where they were,
     /// or gone, and nothing lies at their paths.
     ///
     /// # Errors
@@ -94,8 +95,23 @@ impl LocalStore {
             for (tree, path) in moved {
                 Shelf::of(self).take_back(tree, path);
             }
+            return result;
         }
-        result
+        // Nix compat: it becomes ultimate, however it got here.
+        outputs
+            .iter()
+            .map(|output| &output.info)
+            .filter(|info| info.ultimate && valid.contains(&info.path))
+            .try_for_each(|info| self.mark_built(&info.path, &info.sigs))
+    }
+
+    /// Notes that the valid `path` was built here, and adds `sigs` to its signatures.
+    ///
+    /// # Errors
+    /// `path` isn't valid; those of the database.
+    pub fn mark_built(&self, path: &StorePath, sigs: &BTreeSet<Signature>) -> Result<()> {
+        self.require_writable("mark paths as built")?;
+        self.db().mark_built(path, sigs)
     }
 
     /// Stores `realisations`, whose paths are valid.

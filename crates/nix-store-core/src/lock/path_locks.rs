@@ -67,7 +67,7 @@ pub struct PathLock {
 #[must_use = "the locks are released when this is dropped"]
 #[derive(Debug, Default)]
 pub struct PathLocks {
-    /// In ascending order of the names.
+    /// Those taken together in ascending order of the names.
     locks: Vec<PathLock>,
 }
 
@@ -269,6 +269,11 @@ impl PathLocks {
         self.locks.is_empty()
     }
 
+    /// Holds the locks of `others`, too.
+    pub fn append(&mut self, mut others: Self) {
+        self.locks.append(&mut others.locks);
+    }
+
     /// As [`PathLock::request_removal`], for every lock.
     pub fn request_removal(&mut self) {
         self.locks.iter_mut().for_each(PathLock::request_removal);
@@ -291,7 +296,7 @@ impl IntoIterator for PathLocks {
     type Item = PathLock;
     type IntoIter = std::vec::IntoIter<PathLock>;
 
-    /// The locks in ascending order of the names, each to be kept or released on its own.
+    /// The locks in the order in which they were taken, each to be kept or released on its own.
     fn into_iter(self) -> Self::IntoIter {
         self.locks.into_iter()
     }
