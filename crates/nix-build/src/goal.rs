@@ -1,6 +1,9 @@
 //! What is asked for when graphs are built, and what comes of it.
 
-use std::collections::BTreeSet;
+pub(crate) mod graph;
+pub(crate) mod hashes;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use nix_base::{
     BuildResult, DrvOutput, OutputName, Realisation, StoreDir, StorePath, StorePathSet,
@@ -135,6 +138,10 @@ pub struct Plan {
 pub struct Outcome {
     /// Each target, in the order in which they were given.
     pub results: Vec<(Target, BuildResult)>,
+    /// Where the outputs of each target are that are there.
+    pub outputs: Vec<BTreeMap<OutputName, StorePath>>,
+    /// Messages of targets that are to be shown besides, as `message` only names them.
+    pub messages: Vec<String>,
     /// The exit code, which is also the status of `BuildPaths`; 0 for success.
     pub status: u8,
     /// The message that goes with another status than 0.

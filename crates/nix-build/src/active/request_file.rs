@@ -43,9 +43,10 @@ pub(super) fn load(store_dir: &StoreDir, file: &File) -> Result<BuildRequest> {
         drv_path,
         realisation_hash: match hash.as_str() {
             "" => None,
-            hash => Some(Hash::parse_any(hash, None).map_err(|error| {
-                BuildFailure::because("cannot read the request", &error)
-            })?),
+            hash => Some(
+                Hash::parse_any(hash, None)
+                    .map_err(|error| BuildFailure::because("cannot read the request", &error))?,
+            ),
         },
         mode,
         limits: BuildLimits::default(),

@@ -83,7 +83,11 @@ fn kept(dir: &LockDirectory) -> Result<Option<(File, Ending)>, LockError> {
 }
 
 /// Removes the files of the build `key`. To be called with the gate held, by its owner.
-pub(super) fn remove(root: &LockDirectory, dir: &LockDirectory, key: &str) -> Result<(), LockError> {
+pub(super) fn remove(
+    root: &LockDirectory,
+    dir: &LockDirectory,
+    key: &str,
+) -> Result<(), LockError> {
     for name in [WATCHERS, LOG, STATUS, REQUEST, OWNER] {
         dir.remove(name)?;
     }

@@ -55,7 +55,8 @@ impl Status {
             Phase::Finishing => 2,
         };
         let words = [FORMAT, phase, progress.since, progress.place];
-        self.0.write_all_at(&words.map(u64::to_le_bytes).concat(), 0)
+        self.0
+            .write_all_at(&words.map(u64::to_le_bytes).concat(), 0)
     }
 
     /// What was written last; before anything was, it waits.
@@ -145,7 +146,11 @@ impl StoredOutcome {
         let output = |realisation: &Realisation| StoredRealisation {
             id: realisation.id.to_string(),
             path: realisation.out_path.base_name(),
-            signatures: realisation.signatures.iter().map(|s| s.to_string()).collect(),
+            signatures: realisation
+                .signatures
+                .iter()
+                .map(|s| s.to_string())
+                .collect(),
             dependent: realisation
                 .dependent_realisations
                 .iter()
@@ -169,10 +174,8 @@ impl StoredOutcome {
     }
 
     fn restore(self) -> Option<BuildOutcome> {
-        let mut result = BuildResult::failure(
-            BuildStatus::from_code(self.status.into())?,
-            self.message,
-        );
+        let mut result =
+            BuildResult::failure(BuildStatus::from_code(self.status.into())?, self.message);
         result.times_built = self.times_built;
         result.is_non_deterministic = self.is_non_deterministic;
         (result.start_time, result.stop_time) = self.times;
@@ -198,7 +201,9 @@ impl StoredRealisation {
             dependent_realisations: BTreeMap::new(),
         };
         for signature in self.signatures {
-            realisation.signatures.insert(nix_base::Signature::verbatim(&signature).ok()?);
+            realisation
+                .signatures
+                .insert(nix_base::Signature::verbatim(&signature).ok()?);
         }
         for (id, name) in self.dependent {
             let id = id.parse().ok()?;
@@ -232,7 +237,9 @@ mod tests {
             signatures: [nix_base::Signature::from_parts("key", &[7; 64])].into(),
             dependent_realisations: [(id, path)].into(),
         };
-        result.built_outputs.insert("out".parse().unwrap(), realisation);
+        result
+            .built_outputs
+            .insert("out".parse().unwrap(), realisation);
         Ending {
             outcome: BuildOutcome {
                 result,
