@@ -5,6 +5,7 @@
 //! and prints.
 
 mod address;
+mod build_args;
 mod build_config;
 mod clap_face;
 mod commands;
@@ -13,6 +14,7 @@ mod context;
 mod copy_closure_face;
 mod drv_args;
 mod env;
+mod gc_root;
 mod log_format;
 mod logging;
 mod low_args;
@@ -23,9 +25,11 @@ mod progress;
 mod remote;
 mod report;
 mod run;
+mod serve_builds;
 mod setting_names;
 mod settings;
 mod signals;
+mod stderr_queue;
 mod store_face;
 
 use std::ffi::{OsStr, OsString};

@@ -17,6 +17,7 @@
 //! carries both ([`RemoteEnd`]).
 
 pub mod address;
+mod build;
 pub mod connection;
 pub mod copy_from;
 pub mod copy_to;

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
+mod builds;
 pub mod cli;
 pub mod client;
 pub mod proto;

@@ -5,6 +5,7 @@
 //! | `build-memory-limit`, `build-disk-limit` | none | bytes of a build, with K, M, G or T |
 //! | `build-process-limit` | none | processes and threads of a build |
 //! | `fixed-output-network` | `auto` | `auto`, `private`, `host` or `off` |
+//! | `build-linger` | 0 | seconds that a build goes on without clients |
 //! | `sandbox-accept-missing` | none | layers of the sandbox to do without |
 //!
 //! `sandbox-fallback` is off unless switched on, unlike upstream.
@@ -14,6 +15,7 @@ mod secret_keys;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix_build::config::{
     BuildConfig, BuildUsers, FetchConfig, FixedOutputNetwork, Hooks, Layer, ResourceLimits,
@@ -59,7 +61,9 @@ pub(crate) fn build_config(
         impure_derivations: has("impure-derivations"),
         secret_keys: Arc::new(read_secret_keys(&keys, environment)?),
         settings_text: config.text(),
-        linger: default.linger,
+        linger: config
+            .number("build-linger")?
+            .map_or(default.linger, Duration::from_secs),
         helper: default.helper,
     })
 }

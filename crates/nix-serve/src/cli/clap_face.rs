@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
+use super::build_args::{BuildArgs, Links, Print};
+use super::context::SUPERVISE;
 use super::drv_args::DrvCommand;
 use super::log_format::LogFormat;
 use super::low_args::{
@@ -17,8 +19,13 @@ use super::low_args::{
 /// Parses the whole command line.
 pub(crate) fn parse(argv: &[OsString]) -> Result<LowArgs, clap::Error> {
     let face = NixServe::try_parse_from(argv)?;
+    let mut global = GlobalArgs::from(face.global);
+    global.settings.extend(face.command.settings());
+    if let Own::Build(options) = &face.command {
+        global.no_build_output = options.no_build_output;
+    }
     Ok(LowArgs {
-        global: face.global.into(),
+        global,
         command: face.command.into(),
     })
 }
@@ -91,6 +98,8 @@ impl From<Global> for GlobalArgs {
             settings,
             verbosity: base.saturating_add(global.verbose),
             log_format: global.log_format,
+            warns_of_no_root: false,
+            no_build_output: false,
             warnings: Vec::new(),
         }
     }
@@ -101,10 +110,32 @@ enum Own {
     /// Speak the serve protocol on stdin and stdout
     #[command(after_help = SERVE_EXAMPLES)]
     Serve {
-        /// Let the client change the store.
+        /// Let the client change the store, and build.
         #[arg(long)]
         write: bool,
+        /// How long a build goes on when its client has left: seconds, or 10m, 2h.
+        #[arg(long, value_name = "TIME", value_parser = parse_time)]
+        linger: Option<u64>,
     },
+    /// Build derivations, here or on another machine
+    #[command(after_help = BUILD_EXAMPLES)]
+    Build(BuildOptions),
+    /// Print what builders wrote
+    #[command(after_help = LOG_EXAMPLES)]
+    Log {
+        /// Derivations, or what was built from them.
+        #[arg(required = true, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+        paths: Vec<PathBuf>,
+    },
+    /// Check whether builds can run here, and say how to get what is missing
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor {
+        /// Print the checks as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    #[command(name = SUPERVISE, hide = true)]
+    SuperviseBuild { dir: PathBuf },
     /// Copy paths and what they refer to, to or from another store
     #[command(after_help = COPY_EXAMPLES)]
     Copy(CopyOptions),
@@ -212,6 +243,113 @@ struct Addresses {
 }
 
 #[derive(Debug, Args)]
+struct BuildOptions {
+    /// Build on this machine: ssh://[USER@]HOST, exec:COMMAND. Inputs are copied there, and
+    /// results back.
+    #[arg(long, value_name = "ADDRESS")]
+    on: Option<String>,
+    /// Build what is there again, and compare.
+    #[arg(long, alias = "check")]
+    rebuild: bool,
+    /// Go on with what is left after a failure.
+    #[arg(long, short = 'k')]
+    keep_going: bool,
+    /// Keep the build directories of failed builds.
+    #[arg(long, short = 'K')]
+    keep_failed: bool,
+    /// Builds at a time: a number, or auto.
+    #[arg(long, short = 'j', value_name = "N")]
+    max_jobs: Option<String>,
+    /// Processors for each build.
+    #[arg(long, value_name = "N")]
+    cores: Option<String>,
+    /// End builds after so many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<String>,
+    /// End builds that write nothing for so many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    max_silent_time: Option<String>,
+    /// Don't show what builders write.
+    #[arg(long, short = 'Q')]
+    no_build_output: bool,
+    /// The name of the links to results.
+    #[arg(long, short = 'o', value_name = "NAME", default_value = "result", value_hint = ValueHint::AnyPath)]
+    out_link: PathBuf,
+    /// Make no links.
+    #[arg(long, conflicts_with = "out_link")]
+    no_link: bool,
+    /// Say what would be built, and build nothing.
+    #[arg(long, short = 'n')]
+    dry_run: bool,
+    /// Print the results as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Print the paths of the results.
+    #[arg(long)]
+    print_out_paths: bool,
+    /// Derivations in the store, or links to them; '^' and names choose outputs.
+    #[arg(required = true, value_name = "DRV[^OUTPUTS]", value_hint = ValueHint::AnyPath)]
+    targets: Vec<PathBuf>,
+}
+
+impl BuildOptions {
+    /// Options that are settings.
+    fn settings(&self) -> Vec<(String, String)> {
+        let switch = |is_on: bool| is_on.then(|| "true".to_owned());
+        let settings = [
+            ("keep-going", switch(self.keep_going)),
+            ("keep-failed", switch(self.keep_failed)),
+            ("max-jobs", self.max_jobs.clone()),
+            ("cores", self.cores.clone()),
+            ("timeout", self.timeout.clone()),
+            ("max-silent-time", self.max_silent_time.clone()),
+        ];
+        settings
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect()
+    }
+}
+
+impl From<BuildOptions> for BuildArgs {
+    fn from(options: BuildOptions) -> Self {
+        Self {
+            targets: options.targets,
+            on: options.on,
+            check: options.rebuild,
+            dry_run: options.dry_run,
+            links: match options.no_link {
+                true => Links::None,
+                false => Links::Named(options.out_link),
+            },
+            print: match (options.json, options.print_out_paths) {
+                (true, _) => Print::Json,
+                (false, true) => Print::Paths,
+                (false, false) => Print::Nothing,
+            },
+            ignore_unknown: false,
+            show_log: !options.no_build_output,
+            warn_of_no_root: false,
+        }
+    }
+}
+
+/// Seconds from `90`, `90s`, `10m`, `2h` or `1d`.
+fn parse_time(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.as_bytes().last() {
+        Some(b's') => (&text[..text.len() - 1], 1),
+        Some(b'm') => (&text[..text.len() - 1], 60),
+        Some(b'h') => (&text[..text.len() - 1], 60 * 60),
+        Some(b'd') => (&text[..text.len() - 1], 24 * 60 * 60),
+        _ => (text, 1),
+    };
+    let number: Option<u64> = digits.parse().ok();
+    number
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or_else(|| "expected seconds, or a number with 's', 'm', 'h' or 'd'".to_owned())
+}
+
+#[derive(Debug, Args)]
 struct PathInfoOptions {
     /// All that the paths refer to as well.
     #[arg(long, short)]
@@ -230,11 +368,29 @@ struct PathInfoOptions {
     paths: Vec<PathBuf>,
 }
 
+impl Own {
+    /// Options that are settings.
+    fn settings(&self) -> Vec<(String, String)> {
+        match self {
+            Self::Serve { linger, .. } => linger
+                .map(|seconds| ("build-linger".to_owned(), seconds.to_string()))
+                .into_iter()
+                .collect(),
+            Self::Build(options) => options.settings(),
+            _ => Vec::new(),
+        }
+    }
+}
+
 impl From<Own> for Command {
     fn from(own: Own) -> Self {
         match own {
-            Own::Serve { write: true } => Self::Serve(Role::Write),
-            Own::Serve { write: false } => Self::Serve(Role::Read),
+            Own::Serve { write: true, .. } => Self::Serve(Role::Write),
+            Own::Serve { write: false, .. } => Self::Serve(Role::Read),
+            Own::Build(options) => Self::Build(options.into()),
+            Own::Log { paths } => Self::Log(paths),
+            Own::Doctor { json } => Self::Doctor { json },
+            Own::SuperviseBuild { dir } => Self::SuperviseBuild(dir),
             Own::Copy(options) => Self::Copy(options.into()),
             Own::Add { name, files } => Self::Add(AddArgs { files, name }),
             Own::Dump { path } => Self::Dump(path),
@@ -286,9 +442,30 @@ const QUIET: u8 = 1;
 const SERVE_EXAMPLES: &str = "\
 Examples:
   nix-serve serve                    a client may look, and copy from here
-  nix-serve serve --write            a client may also copy to here
+  nix-serve serve --write            a client may also copy to here, and build
+  nix-serve serve --write --linger 1h
+                                     builds go on for an hour when the connection is cut
   command=\"nix-serve serve --write\",restrict ssh-ed25519 AAAA…
                                      in ~/.ssh/authorized_keys: this key does nothing else";
+const BUILD_EXAMPLES: &str = "\
+Examples:
+  nix-serve build /nix/store/…-hello-2.12.drv
+  nix-serve build --on ssh://builder ./hello.drv^out,dev -o hello
+  nix-serve build --on 'ssh://builder?remote-program=nix-serve' --print-out-paths ./hello.drv
+  nix-serve build --rebuild --no-link ./hello.drv
+
+The exit status is 100 if a builder failed, 101 after a time-out, 102 for a wrong hash and
+104 if builds differ.";
+const LOG_EXAMPLES: &str = "\
+Examples:
+  nix-serve log /nix/store/…-hello-2.12.drv
+  nix-serve log ./result";
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  nix-serve doctor
+  nix-serve doctor --json --store local?root=/tmp/store
+
+The exit status is 1 if builds can't run.";
 const COPY_EXAMPLES: &str = "\
 Examples:
   nix-serve copy --to ssh://alice@server ./result
@@ -367,6 +544,28 @@ mod tests {
         assert_eq!(args.global.store.as_deref(), Some("/s"));
         assert_eq!(args.global.settings, [("cores".into(), "2".into())]);
         assert_eq!(args.global.verbosity, DEFAULT_VERBOSITY + 1);
+    }
+
+    #[test]
+    fn lingering_and_building_are_settings_too() {
+        let parsed = |line: &str| {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            parse(&words)
+        };
+        let setting = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let serve = parsed("nix-serve serve --write --linger 10m").unwrap();
+        assert_eq!(serve.command, Command::Serve(Role::Write));
+        assert_eq!(serve.global.settings, [setting("build-linger", "600")]);
+        let build = parsed("nix-serve build -k -j auto --check x.drv^out").unwrap();
+        let settings = [setting("keep-going", "true"), setting("max-jobs", "auto")];
+        assert_eq!(build.global.settings, settings);
+        let Command::Build(args) = build.command else {
+            panic!("a build");
+        };
+        assert!(args.check && args.links == Links::Named("result".into()));
+        assert!(parsed("nix-serve serve --linger soon").is_err());
+        assert!(parsed("nix-serve build --no-link -o x x.drv").is_err());
+        assert!(parsed("nix-serve build").is_err());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a command finds around it: the environment, the configuration and the store.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
@@ -14,6 +15,7 @@ use super::env::Environment;
 use super::log_format::LogFormat;
 use super::low_args::GlobalArgs;
 use super::settings::{Settings, load_config};
+use crate::builds::SupervisorCommand;
 
 /// The surroundings of a command. The configuration is read when a store is needed, so
 /// that a server can answer a greeting first and a dump needs none.
@@ -67,6 +69,25 @@ impl Context {
         build_config(&config, &self.environment)
     }
 
+    /// How to start this program as a supervisor of builds, if they are to linger: with the
+    /// same store and settings, wherever those came from.
+    pub(crate) fn supervisor(&self, config: &BuildConfig) -> Option<SupervisorCommand> {
+        if config.linger.is_zero() {
+            return None;
+        }
+        let mut args: Vec<OsString> = vec![SUPERVISE.into()];
+        for (name, value) in &self.global.settings {
+            args.extend(["--option".into(), name.into(), value.into()]);
+        }
+        if let Some(store) = &self.global.store {
+            args.extend(["--store".into(), store.into()]);
+        }
+        Some(SupervisorCommand {
+            program: OWN_PROGRAM.into(),
+            args,
+        })
+    }
+
     /// The store that was named; else that of the environment, or the system's.
     pub(crate) fn address(&self, settings: &Settings) -> anyhow::Result<Address> {
         let named = [
@@ -116,6 +137,11 @@ impl Context {
         LocalStore::open(config).map_err(|error| explain_denial(error, &state))
     }
 }
+
+/// The command of supervisors, which users have no use for.
+pub(crate) const SUPERVISE: &str = "supervise-build";
+/// This program, even if its file was replaced meanwhile.
+const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// Tells a way out to whoever may not write to the store.
 fn explain_denial(error: nix_store_core::Error, state: &Path) -> anyhow::Error {

@@ -14,6 +14,7 @@ use super::log_format::LogFormat;
 use super::low_args::GlobalArgs;
 use super::progress;
 use super::report::{Colour, MAGENTA, RED, visible};
+use super::stderr_queue;
 
 /// Sends what libraries report to stderr from now on.
 pub(crate) fn install(global: &GlobalArgs, colour: Colour) {
@@ -120,7 +121,9 @@ impl<'a> MakeWriter<'a> for Stderr {
 
 impl Write for Stderr {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        progress::aside(|| io::stderr().lock().write_all(line))?;
+        if !stderr_queue::take(line) {
+            progress::aside(|| io::stderr().lock().write_all(line))?;
+        }
         Ok(line.len())
     }
 

@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 
+use super::build_args::BuildArgs;
 use super::drv_args::DrvCommand;
 use super::log_format::LogFormat;
 
@@ -29,6 +30,10 @@ pub(crate) struct GlobalArgs {
     pub(crate) verbosity: u8,
     /// How messages are written.
     pub(crate) log_format: LogFormat,
+    /// Say that results without a root may be collected.
+    pub(crate) warns_of_no_root: bool,
+    /// Don't show what builders write.
+    pub(crate) no_build_output: bool,
     /// What is to be said once messages can be: options without effect.
     pub(crate) warnings: Vec<String>,
 }
@@ -43,6 +48,8 @@ impl Default for GlobalArgs {
             settings: Vec::new(),
             verbosity: DEFAULT_VERBOSITY,
             log_format: LogFormat::default(),
+            warns_of_no_root: true,
+            no_build_output: false,
             warnings: Vec::new(),
         }
     }
@@ -55,6 +62,17 @@ pub(crate) enum Command {
     Serve(Role),
     /// Copy a closure to or from another store.
     Copy(CopyArgs),
+    /// Make outputs of derivations.
+    Build(BuildArgs),
+    /// Print what builders wrote.
+    Log(Vec<PathBuf>),
+    /// Say whether builds can run here.
+    Doctor {
+        /// As JSON.
+        json: bool,
+    },
+    /// Go on with the build in a directory when its clients have left.
+    SuperviseBuild(PathBuf),
     /// Add files and directories.
     Add(AddArgs),
     /// Write the archive of a file or directory to stdout.

@@ -120,7 +120,9 @@ impl Words {
             "-k" => global.settings.push(("keep-going".into(), "true".into())),
             "-K" => global.settings.push(("keep-failed".into(), "true".into())),
             "-I" => drop(self.value()?),
-            "-Q" | "--no-build-output" | "--readonly-mode" | "--no-gc-warning" => {}
+            "-Q" | "--no-build-output" => global.no_build_output = true,
+            "--no-gc-warning" => global.warns_of_no_root = false,
+            "--readonly-mode" => {}
             _ => return self.setting(word, global),
         }
         Ok(true)

@@ -26,7 +26,12 @@ impl Report {
         Self {
             store_dir: store_dir.clone(),
             where_to,
-            bar: wants_bar(context).then(start_bar),
+            bar: wants_bar(context).then(|| {
+                let bar = start_bar();
+                bar.reset();
+                bar.set_style(style(COPY));
+                bar
+            }),
         }
     }
 }
@@ -81,6 +86,49 @@ impl CopyProgress for Report {
     }
 }
 
+/// A bar that counts builds.
+#[derive(Debug)]
+pub(crate) struct Counter {
+    bar: ProgressBar,
+}
+
+impl Counter {
+    /// A bar, if the terminal and the options are for one.
+    pub(crate) fn start(context: &Context) -> Option<Self> {
+        let bar = wants_bar(context).then(start_bar)?;
+        bar.reset();
+        bar.set_style(style(COUNTER));
+        bar.enable_steady_tick(TICK);
+        Some(Self { bar })
+    }
+
+    /// How many builds there are.
+    pub(crate) fn set_length(&self, builds: u64) {
+        self.bar.set_length(builds);
+    }
+
+    /// A build called `name` begins.
+    pub(crate) fn begin(&self, name: &str) {
+        self.bar.set_message(name.to_owned());
+    }
+
+    /// A build has ended.
+    pub(crate) fn end(&self) {
+        self.bar.inc(1);
+    }
+
+    /// Removes the bar.
+    pub(crate) fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Drop for Counter {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
 /// Does `print` with the bar out of the way.
 pub(crate) fn aside<T>(print: impl FnOnce() -> T) -> T {
     match BAR.get() {
@@ -103,28 +151,29 @@ fn wants_bar(context: &Context) -> bool {
 fn start_bar() -> ProgressBar {
     let bar = BAR.get_or_init(|| {
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-        bar.set_style(style());
+        bar.set_style(style(COPY));
         bar
     });
     bar.clone()
 }
 
-fn style() -> ProgressStyle {
-    ProgressStyle::with_template(TEMPLATE)
-        .expect("the template is a constant that a test looks at")
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .expect("the templates are constants that a test looks at")
         .progress_chars("=> ")
 }
 
 /// There is one terminal, so one bar.
 static BAR: OnceLock<ProgressBar> = OnceLock::new();
-const TEMPLATE: &str = "[{prefix} paths] [{bar:30}] {binary_bytes}/{binary_total_bytes} \
+const COPY: &str = "[{prefix} paths] [{bar:30}] {binary_bytes}/{binary_total_bytes} \
     {binary_bytes_per_sec}, {eta} left  {wide_msg}";
+const COUNTER: &str = "[{pos}/{len} built] [{bar:30}] {elapsed}  {wide_msg}";
 const TICK: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_template_is_well_formed() {
-        let _ = super::style();
+    fn the_templates_are_well_formed() {
+        let _ = (super::style(super::COPY), super::style(super::COUNTER));
     }
 }

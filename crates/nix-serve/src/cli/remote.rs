@@ -28,7 +28,10 @@ pub(crate) fn connect(
 ) -> anyhow::Result<ClientConnection> {
     let mut options = TransportOptions {
         compress: compress == Compress::Yes,
-        log: Box::new(|line| tracing::info!("{line}")),
+        log: match context.global().no_build_output {
+            true => Box::new(|line| tracing::debug!("{line}")),
+            false => Box::new(|line| tracing::info!("{line}")),
+        },
         ..TransportOptions::default()
     };
     if let Some(text) = &context.environment().ssh_options {

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use super::env::Environment;
 use super::options::UsageError;
 use super::output::{Output, OutputClosed};
+use super::progress;
 use super::signals::Interrupted;
+use super::stderr_queue;
 use crate::text::printable;
 
 /// How messages look.
@@ -52,6 +54,7 @@ pub(crate) fn finish(result: anyhow::Result<ExitCode>, colour: Colour) -> ExitCo
         colour.label(RED, "error"),
         one_line(&error)
     ));
+    stderr_queue::flush();
     ExitCode::FAILURE
 }
 
@@ -107,9 +110,10 @@ pub(crate) fn visible(text: &str) -> String {
 
 /// Writes a line to stderr; nothing can be done if that fails.
 pub(crate) fn print_line(line: &str) {
-    let _ = io::stderr()
-        .lock()
-        .write_all(format!("{line}\n").as_bytes());
+    let line = format!("{line}\n");
+    if !stderr_queue::take(line.as_bytes()) {
+        let _ = progress::aside(|| io::stderr().lock().write_all(line.as_bytes()));
+    }
 }
 
 /// Whether a `T` is among the causes, perhaps inside of an I/O error.

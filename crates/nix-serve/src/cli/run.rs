@@ -10,6 +10,10 @@ use super::low_args::Command;
 pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(role) => commands::serve::run(role, context),
+        Command::Build(args) => commands::build::run(&args, context),
+        Command::Log(paths) => commands::log::run(&paths, context),
+        Command::Doctor { json } => commands::doctor::run(json, context),
+        Command::SuperviseBuild(dir) => commands::supervise_build::run(&dir, context),
         Command::Copy(args) => commands::copy::run(&args, context),
         Command::Add(args) => commands::add::run(&args, context),
         Command::Dump(path) => commands::dump::run(&path),

@@ -62,7 +62,7 @@ const ALIASES: [(&str, &str); 22] = [
 ];
 
 /// Settings of real Nix and ours, sorted.
-const SETTINGS: [(&str, SettingKind); 90] = [
+const SETTINGS: [(&str, SettingKind); 91] = [
     ("allow-new-privileges", Boolean),
     ("allow-symlinked-store", Boolean),
     ("allowed-impure-host-deps", List),
@@ -73,6 +73,7 @@ const SETTINGS: [(&str, SettingKind); 90] = [
     ("build-dir", Value),
     ("build-disk-limit", Value),
     ("build-hook", List),
+    ("build-linger", Value),
     ("build-memory-limit", Value),
     ("build-poll-interval", Value),
     ("build-process-limit", Value),

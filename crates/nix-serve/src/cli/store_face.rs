@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::build_args::{BuildArgs, Links, Print};
 use super::low_args::{
     AddArgs, CheckValidityArgs, Command, Contents, GlobalArgs, LowArgs, Query, QueryArgs, Role,
 };
@@ -16,14 +17,14 @@ pub(crate) fn parse(words: &[OsString]) -> Result<LowArgs, UsageError> {
     while let Some(word) = words.next(&mut global)? {
         match word {
             Word::Argument(argument) => face.arguments.push(argument.into()),
-            Word::Option(option) => face.option(&option, &words)?,
+            Word::Option(option) => face.option(&option, &mut words)?,
         }
         if let Some(text) = face.print.take() {
             let command = Command::Print(text);
             return Ok(LowArgs { global, command });
         }
     }
-    let command = face.command(&words)?;
+    let command = face.command(&words, &global)?;
     Ok(LowArgs { global, command })
 }
 
@@ -38,7 +39,18 @@ struct Face {
     print_invalid: bool,
     include_outputs: bool,
     use_output: bool,
+    build: BuildFlags,
     print: Option<String>,
+}
+
+/// Options of `--realise`.
+#[derive(Default)]
+struct BuildFlags {
+    dry_run: bool,
+    check: bool,
+    ignore_unknown: bool,
+    no_output: bool,
+    root: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,11 +67,13 @@ enum Operation {
     Export,
     Import,
     Init,
+    Realise,
+    ReadLog,
     Missing(&'static str),
 }
 
 impl Face {
-    fn option(&mut self, option: &str, words: &Words) -> Result<(), UsageError> {
+    fn option(&mut self, option: &str, words: &mut Words) -> Result<(), UsageError> {
         if let Some(operation) = operation(option) {
             if self.operation.replace(operation).is_some() {
                 return Err(words.usage("only one operation may be specified"));
@@ -74,8 +88,13 @@ impl Face {
             "--print-invalid" if self.is(Operation::CheckValidity) => self.print_invalid = true,
             "--include-outputs" if self.is(Operation::Query) => self.include_outputs = true,
             "-u" | "--use-output" if self.is(Operation::Query) => self.use_output = true,
+            "--dry-run" if self.is(Operation::Realise) => self.build.dry_run = true,
+            "--check" if self.is(Operation::Realise) => self.build.check = true,
+            "--ignore-unknown" if self.is(Operation::Realise) => self.build.ignore_unknown = true,
+            "--no-output" => self.build.no_output = true,
+            "--add-root" => self.build.root = Some(words.value()?.into()),
             // These have no effect on what is here; clients give them out of habit.
-            "--ignore-liveness" | "--indirect" | "--no-output" => {}
+            "--ignore-liveness" | "--indirect" => {}
             _ => self.query_flag(option, words)?,
         }
         Ok(())
@@ -107,7 +126,7 @@ impl Face {
         self.operation.is_none_or(|given| given == operation)
     }
 
-    fn command(self, words: &Words) -> Result<Command, UsageError> {
+    fn command(self, words: &Words, global: &GlobalArgs) -> Result<Command, UsageError> {
         let operation = self
             .operation
             .ok_or_else(|| words.usage("no operation specified"))?;
@@ -147,6 +166,8 @@ impl Face {
             Operation::Export => Command::Export(self.arguments),
             Operation::Import => Command::Import,
             Operation::Init => Command::Init,
+            Operation::ReadLog => Command::Log(self.arguments),
+            Operation::Realise => Command::Build(self.build.arguments(self.arguments, global)),
             Operation::Missing(name) => {
                 return Err(words.usage(format!(
                     "operation '{name}' is not part of this program: use Nix's own nix-store for it"
@@ -157,7 +178,9 @@ impl Face {
 
     /// Refuses arguments and modifiers that the operation doesn't take.
     fn refuse_strays(&self, operation: Operation, words: &Words) -> Result<(), UsageError> {
-        use Operation::{CheckValidity, Import, Init, LoadDb, Query as Ask, Serve, Verify};
+        use Operation::{
+            CheckValidity, Import, Init, LoadDb, Query as Ask, Realise, Serve, Verify,
+        };
         if matches!(operation, Serve | LoadDb | Import | Init | Verify)
             && !self.arguments.is_empty()
         {
@@ -179,11 +202,36 @@ impl Face {
                 "--include-outputs",
             ),
             (self.use_output && operation != Ask, "--use-output"),
+            (self.build.dry_run && operation != Realise, "--dry-run"),
+            (self.build.check && operation != Realise, "--check"),
+            (
+                self.build.ignore_unknown && operation != Realise,
+                "--ignore-unknown",
+            ),
             (self.query.is_some() && operation != Ask, "--query's own"),
         ];
         match stray.into_iter().find(|(is_stray, _)| *is_stray) {
             Some((_, flag)) => Err(words.usage(format!("unknown flag '{flag}'"))),
             None => Ok(()),
+        }
+    }
+}
+
+impl BuildFlags {
+    fn arguments(self, targets: Vec<PathBuf>, global: &GlobalArgs) -> BuildArgs {
+        BuildArgs {
+            targets,
+            on: None,
+            check: self.check,
+            dry_run: self.dry_run,
+            links: self.root.map_or(Links::None, Links::Roots),
+            print: match self.no_output {
+                true => Print::Nothing,
+                false => Print::Links,
+            },
+            ignore_unknown: self.ignore_unknown,
+            show_log: !global.no_build_output,
+            warn_of_no_root: global.warns_of_no_root,
         }
     }
 }
@@ -202,6 +250,8 @@ fn operation(option: &str) -> Option<Operation> {
         "--export" => Operation::Export,
         "--import" => Operation::Import,
         "--init" => Operation::Init,
+        "-r" | "--realise" | "--realize" => Operation::Realise,
+        "-l" | "--read-log" => Operation::ReadLog,
         _ => {
             return ABSENT.iter().copied().find_map(|(short, long)| {
                 (option == short || option == long).then_some(Operation::Missing(long))
@@ -218,14 +268,11 @@ pub(crate) fn version_line(program: &str) -> String {
 const PROGRAM: &str = "nix-store";
 
 /// Operations of real Nix that aren't here.
-const ABSENT: [(&str, &str); 13] = [
-    ("-r", "--realise"),
-    ("--realize", "--realise"),
+const ABSENT: [(&str, &str); 10] = [
     ("", "--add-fixed"),
     ("", "--print-fixed-path"),
     ("", "--delete"),
     ("", "--print-env"),
-    ("-l", "--read-log"),
     ("", "--register-validity"),
     ("", "--gc"),
     ("", "--verify-path"),
@@ -239,6 +286,9 @@ Usage: nix-store OPERATION [OPTION…] [PATH…]
 
 Operations:
   --serve [--write]                 speak the serve protocol on stdin and stdout
+  -r, --realise [--dry-run] [--check] [--add-root LINK] [--ignore-unknown] DRV[!OUTPUTS]…
+                                    build derivations, print the paths of their outputs
+  -l, --read-log PATH…              print what builders wrote
   -A, --add FILE…                   add files and directories, print their store paths
   -q, --query QUERY PATH…           --outputs (default), -R|--requisites
                                     [--include-outputs], --references, --referrers,
@@ -256,7 +306,9 @@ Operations:
 Options of all operations:
   --store ADDRESS                   auto, local, a directory, local?root=DIR
   --option NAME VALUE               a setting of nix.conf; also --NAME VALUE
-  -v, --quiet, --log-format FORMAT
+  -j N, -k, -K, --cores N, --timeout SECONDS, --max-silent-time SECONDS
+                                    how to build
+  -Q, -v, --quiet, --log-format FORMAT
 
 Examples:
   nix-store --serve --write --store local?root=/tmp/store

@@ -82,6 +82,25 @@ pub enum ClientError {
         #[source]
         source: io::Error,
     },
+    /// The server's version lacks a command.
+    #[error("'{host}' speaks version {version} of the protocol, which has no {command}")]
+    TooOld {
+        /// The server.
+        host: String,
+        /// The command.
+        command: ServeCommand,
+        /// The version in force.
+        version: ServeVersion,
+    },
+    /// A derivation that can't be sent.
+    #[error("cannot send derivation '{path}'")]
+    Derivation {
+        /// Its path.
+        path: String,
+        /// Why not.
+        #[source]
+        source: Box<nix_drv::Error>,
+    },
     /// A reply that is well-formed but must not be believed.
     #[error("refusing what '{host}' says of '{path}': {reason}")]
     Distrusted {

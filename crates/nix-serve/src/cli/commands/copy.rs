@@ -1,7 +1,5 @@
 //! `copy`: a closure goes to or comes from another store.
 
-mod ends;
-
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -10,6 +8,7 @@ use nix_base::{StorePathSet, ValidPathInfo};
 use nix_store_core::{Error, IncludeOutputs, LocalStore, Lock, Store};
 use serde_json::json;
 
+use super::ends::{Importer, Source};
 use super::order::infos_by_references;
 use crate::cli::address::Address;
 use crate::cli::context::{Context, Purpose};
@@ -22,7 +21,6 @@ use crate::cli::signals::SignalWatch;
 use crate::client::{
     ClientConnection, CopyFromOptions, CopyFromPlan, CopySummary, CopyToPlan, Substitute,
 };
-use ends::{Importer, Source};
 
 /// Copies what is missing at the other end.
 pub(crate) fn run(args: &CopyArgs, context: &Context) -> anyhow::Result<ExitCode> {

@@ -12,8 +12,9 @@ use nix_store_core::LocalStore;
 use crate::cli::context::{Context, Purpose};
 use crate::cli::low_args::Role;
 use crate::cli::report::one_line;
+use crate::cli::serve_builds::ServeBuilds;
 use crate::cli::signals::{Interrupted, SignalWatch};
-use crate::server::{NoBuilds, ServeError, ServeOptions, serve};
+use crate::server::{ServeError, ServeOptions, serve};
 
 /// Serves one connection.
 pub(crate) fn run(role: Role, context: &Context) -> anyhow::Result<ExitCode> {
@@ -33,7 +34,8 @@ pub(crate) fn run(role: Role, context: &Context) -> anyhow::Result<ExitCode> {
             .and_then(|_| open_store(role, context))
             .map_err(|error| ServeError::Open(one_line(&error)))
     };
-    match serve(&options, open, &NoBuilds, input, output) {
+    let builds = ServeBuilds::new(context);
+    match serve(&options, open, &builds, input, output) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(ServeError::Interrupted) => Err(Interrupted.into()),
         Err(error) => Err(error.into()),

@@ -70,9 +70,35 @@ fn refusals_are_worded_as_nix_does() {
 #[test]
 fn an_operation_that_is_missing_says_so() {
     assert_eq!(
-        problem("-r /nix/store/x"),
-        "operation '--realise' is not part of this program: use Nix's own nix-store for it"
+        problem("--gc"),
+        "operation '--gc' is not part of this program: use Nix's own nix-store for it"
     );
+}
+
+#[test]
+fn realising_takes_its_own_options_and_those_of_builds() {
+    let args = parsed("--dry-run -r /s/x.drv!out --add-root r --indirect -j 3 -kKQ --check");
+    let Command::Build(build) = args.command else {
+        panic!("a build");
+    };
+    assert!(build.dry_run && build.check && !build.show_log && !build.ignore_unknown);
+    assert_eq!(build.links, Links::Roots("r".into()));
+    assert_eq!(build.print, Print::Links);
+    assert_eq!(build.targets, [PathBuf::from("/s/x.drv!out")]);
+    let settings = [
+        ("max-jobs", "3"),
+        ("keep-going", "true"),
+        ("keep-failed", "true"),
+    ];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(args.global.settings, settings);
+    assert_eq!(problem("--dump x --dry-run"), "unknown flag '--dry-run'");
+    for line in ["--realise x", "--realize x", "-r x"] {
+        assert!(matches!(parsed(line).command, Command::Build(_)), "{line}");
+    }
+    for line in ["-l x", "--read-log x"] {
+        assert_eq!(parsed(line).command, Command::Log(vec!["x".into()]));
+    }
 }
 
 #[test]

@@ -9,13 +9,16 @@ use crate::cli::signals::SignalWatch;
 use crate::client::{BoxError, NarImporter, NarSource};
 
 /// Reads objects of a store, until a signal comes.
-pub(super) struct Source<'a> {
+pub(in crate::cli::commands) struct Source<'a> {
     store: &'a LocalStore,
     watch: &'a SignalWatch,
 }
 
 impl<'a> Source<'a> {
-    pub(super) const fn new(store: &'a LocalStore, watch: &'a SignalWatch) -> Self {
+    pub(in crate::cli::commands) const fn new(
+        store: &'a LocalStore,
+        watch: &'a SignalWatch,
+    ) -> Self {
         Self { store, watch }
     }
 }
@@ -31,14 +34,14 @@ impl NarSource for Source<'_> {
 }
 
 /// Adds objects to a store, until a signal comes.
-pub(super) struct Importer<'a> {
+pub(in crate::cli::commands) struct Importer<'a> {
     store: &'a LocalStore,
     batch: ImportBatch<'a>,
     watch: &'a SignalWatch,
 }
 
 impl<'a> Importer<'a> {
-    pub(super) fn new(store: &'a LocalStore, watch: &'a SignalWatch) -> Self {
+    pub(in crate::cli::commands) fn new(store: &'a LocalStore, watch: &'a SignalWatch) -> Self {
         Self {
             store,
             batch: ImportBatch::new(store),

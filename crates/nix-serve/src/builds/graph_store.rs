@@ -1,0 +1,102 @@
+//! The local store as schedulers ask it.
+
+use std::fs::File;
+use std::io::Read;
+
+use nix_base::{DrvOutput, Realisation, StoreDir, StorePath, StorePathSet};
+use nix_build::goal::{GraphStore, StoreError};
+use nix_drv::Derivation;
+use nix_store_core::{LocalStore, Lock, Store, StoreConfig};
+
+/// A connection to the store, for one thread.
+#[derive(Debug)]
+pub(crate) struct StoreOfGraphs {
+    store: LocalStore,
+}
+
+impl StoreOfGraphs {
+    /// Opens the store.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn open(config: StoreConfig) -> nix_store_core::Result<Self> {
+        let store = LocalStore::open(config)?;
+        Ok(Self { store })
+    }
+
+    /// The store itself.
+    pub(crate) fn store(&self) -> &LocalStore {
+        &self.store
+    }
+}
+
+impl GraphStore for StoreOfGraphs {
+    fn store_dir(&self) -> &StoreDir {
+        self.store.store_dir()
+    }
+
+    fn read_derivation(&self, path: &StorePath) -> Result<Option<Vec<u8>>, StoreError> {
+        if self.store.is_read_only() {
+            if !self.store.is_valid(path)? {
+                return Ok(None);
+            }
+        } else if !self.is_valid_and_kept(path)? {
+            return Ok(None);
+        }
+        read_derivation_file(&self.store, path).map(Some)
+    }
+
+    fn valid_paths(&self, paths: &StorePathSet) -> Result<StorePathSet, StoreError> {
+        let lock = match self.store.is_read_only() {
+            true => Lock::No,
+            false => Lock::Yes,
+        };
+        Ok(self.store.query_valid_paths(paths, lock)?)
+    }
+
+    fn find_realisation(&self, id: &DrvOutput) -> Result<Option<StorePath>, StoreError> {
+        let found = self.store.db().query_realisation(id)?;
+        Ok(found.map(|(path, _)| path))
+    }
+
+    fn add_realisation(&self, realisation: &Realisation) -> Result<(), StoreError> {
+        let realisations = std::slice::from_ref(realisation);
+        Ok(self.store.db().register_realisations(realisations)?)
+    }
+
+    fn add_derivation(&self, drv: &Derivation) -> Result<StorePath, StoreError> {
+        let text = drv.to_aterm(self.store.store_dir())?;
+        let path = drv.store_path(self.store.store_dir())?;
+        Ok(self.store.add_text(&text, drv.references(), path.name())?)
+    }
+}
+
+impl StoreOfGraphs {
+    fn is_valid_and_kept(&self, path: &StorePath) -> Result<bool, StoreError> {
+        let paths = StorePathSet::from([path.clone()]);
+        Ok(!self.store.query_valid_paths(&paths, Lock::Yes)?.is_empty())
+    }
+}
+
+/// The text of a `.drv` file.
+///
+/// # Errors
+/// It can't be read, or is larger than any derivation.
+pub(crate) fn read_derivation_file(
+    store: &LocalStore,
+    path: &StorePath,
+) -> Result<Vec<u8>, StoreError> {
+    let explain =
+        |source| nix_store_core::Error::io("read", &store.layout().real_path(path), source);
+    let file = File::open(store.layout().real_path(path)).map_err(explain)?;
+    let mut text = Vec::new();
+    file.take(MAX_DERIVATION)
+        .read_to_end(&mut text)
+        .map_err(explain)?;
+    if text.len() as u64 == MAX_DERIVATION {
+        return Err(explain(std::io::Error::other("more than 128 MiB")).into());
+    }
+    Ok(text)
+}
+
+const MAX_DERIVATION: u64 = 128 << 20;

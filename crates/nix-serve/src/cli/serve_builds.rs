@@ -1,0 +1,153 @@
+//! Builds for the clients of `serve`.
+//!
+//! Nothing is set up before the first build command: most connections only copy.
+
+use std::cell::OnceCell;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use nix_base::{BuildOptions, BuildResult, BuildStatus, StoreDir, StorePath};
+use nix_build::Cancel;
+use nix_build::active::LogTarget;
+use nix_build::goal::Event;
+use nix_build::request::{BuildLimits, BuildMode, BuildRequest};
+use nix_store_core::LocalStore;
+
+use super::context::Context;
+use super::report::{print_line, visible};
+use super::stderr_queue;
+use crate::builds::{self, GraphRequest, LocalBuilds};
+use crate::proto::build_result::BuildPathsReply;
+use crate::server::{BuildService, DerivationRequest, PathsRequest};
+
+/// Builds according to the settings of this process.
+pub(crate) struct ServeBuilds<'c> {
+    context: &'c Context,
+    ready: OnceCell<Result<Ready, String>>,
+}
+
+struct Ready {
+    builds: LocalBuilds,
+    log: Arc<LogTarget>,
+}
+
+impl<'c> ServeBuilds<'c> {
+    pub(crate) fn new(context: &'c Context) -> Self {
+        Self {
+            context,
+            ready: OnceCell::new(),
+        }
+    }
+
+    fn ready(&self, store: &LocalStore) -> Result<&Ready, String> {
+        let ready = self.ready.get_or_init(|| {
+            stderr_queue::start();
+            self.set_up(store).map_err(|error| format!("{error:#}"))
+        });
+        ready.as_ref().map_err(Clone::clone)
+    }
+
+    fn set_up(&self, store: &LocalStore) -> anyhow::Result<Ready> {
+        let config = self.context.build_config()?;
+        let supervisor = self.context.supervisor(&config);
+        let builds = LocalBuilds::new(config, store, supervisor)?;
+        let stderr = io::stderr().as_fd().try_clone_to_owned()?;
+        Ok(Ready {
+            builds,
+            log: Arc::new(LogTarget::new(stderr)),
+        })
+    }
+}
+
+impl Ready {
+    fn keep_failed(&self, options: BuildOptions) -> bool {
+        options.keep_failed || self.builds.config().keep_failed
+    }
+}
+
+impl BuildService for ServeBuilds<'_> {
+    fn build_derivation(
+        &self,
+        store: &LocalStore,
+        request: DerivationRequest,
+        cancel: &Cancel,
+    ) -> BuildResult {
+        let ready = match self.ready(store) {
+            Ok(ready) => ready,
+            Err(message) => return BuildResult::failure(BuildStatus::MiscFailure, message),
+        };
+        let request = BuildRequest {
+            drv_path: request.drv_path,
+            drv: request.drv,
+            realisation_hash: None,
+            mode: BuildMode::Normal,
+            limits: BuildLimits::of_options(&request.options),
+            keep_failed: ready.keep_failed(request.options),
+        };
+        let dir = store.store_dir();
+        let mut on_wait = |place| say_place(dir, &request.drv_path, place);
+        let log = Some(Arc::clone(&ready.log));
+        let outcome = ready
+            .builds
+            .build_one(store, &request, cancel, log, &mut on_wait);
+        outcome.result
+    }
+
+    fn build_paths(
+        &self,
+        store: &LocalStore,
+        request: PathsRequest,
+        cancel: &Cancel,
+    ) -> BuildPathsReply {
+        let ready = match self.ready(store) {
+            Ok(ready) => ready,
+            Err(error_msg) => {
+                return BuildPathsReply {
+                    status: 1,
+                    error_msg,
+                };
+            }
+        };
+        let targets: Vec<_> = request.targets.into_iter().map(builds::target).collect();
+        let dir = store.store_dir();
+        let outcome = ready.builds.build_graph(&GraphRequest {
+            targets: &targets,
+            mode: BuildMode::Normal,
+            limits: BuildLimits::of_options(&request.options),
+            keep_failed: ready.keep_failed(request.options),
+            keep_going: ready.builds.config().keep_going,
+            cancel,
+            log: &|_| Some(Arc::clone(&ready.log)),
+            on_event: &|event| say_event(dir, &event),
+        });
+        BuildPathsReply {
+            status: outcome.status.into(),
+            error_msg: outcome.message,
+        }
+    }
+}
+
+/// Tells the client what it doesn't see in the reply.
+fn say_event(dir: &StoreDir, event: &Event<'_>) {
+    match event {
+        Event::Waiting { drv, place } => say_place(dir, drv, *place),
+        Event::Finished {
+            outcome,
+            is_target: false,
+            ..
+        } if !outcome.is_success() => {
+            for line in outcome.result.error_msg.lines() {
+                print_line(&visible(line));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn say_place(dir: &StoreDir, drv: &StorePath, place: usize) {
+    print_line(&format!(
+        "waiting for a build slot for '{}', number {place} in the queue",
+        dir.display(drv)
+    ));
+}
