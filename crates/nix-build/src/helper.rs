@@ -4,20 +4,48 @@
 //! one, without threads, and asks it for builders. Its end, and that of the server, is the
 //! end of all builders.
 
+mod child;
+mod killer;
+mod main;
+mod protocol;
+mod serve;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::{Child, Command, Stdio};
 
 use crate::config::{HelperProgram, Layer};
 use crate::sandbox::plan::SandboxPlan;
+use crate::sandbox::sys;
+use protocol::{Order, Report, Request, receive, send};
+
+/// The argument that makes a program the helper.
+const ARGUMENT: &str = "__nix-build-helper";
 
 /// Acts as the helper if this process was started as one, and never returns then; returns
-/// otherwise. To be called before anything else.
-pub fn main_if_asked() {}
+/// otherwise. To be called before anything else, in particular before any thread is started.
+pub fn main_if_asked() {
+    let mut arguments = std::env::args_os();
+    if arguments.nth(1).is_none_or(|argument| argument != ARGUMENT) {
+        return;
+    }
+    let code = match main::run() {
+        Ok(()) => 0,
+        Err(error) => {
+            tracing::error!("the process that runs builders failed: {error}");
+            1
+        }
+    };
+    sys::exit_now(code);
+}
 
-/// The helper of this process, usable from all threads. Dropping it ends all its builds.
+/// The helper of this process, usable from all threads. Dropping it ends all its builds and
+/// waits for that.
 #[derive(Debug)]
 pub struct Helper {
-    main: OwnedFd,
+    /// Closed first when dropped.
+    main: Option<OwnedFd>,
+    process: Child,
 }
 
 /// A builder that the helper runs. Dropping it kills it, without waiting for that.
@@ -43,7 +71,7 @@ pub enum Event {
     },
     /// It ended, and with it (in a sandbox) all that it had started.
     Exited(ExitStatus),
-    /// The helper is gone, and its builders with it.
+    /// The helper is gone, and its builders are being killed.
     HelperGone,
 }
 
@@ -62,8 +90,23 @@ impl Helper {
     /// # Errors
     /// The program can't be run, or no descriptor is left.
     pub fn spawn(program: &HelperProgram) -> io::Result<Self> {
-        let _ = program;
-        Err(io::ErrorKind::Unsupported.into())
+        let (main, other) = protocol::pair()?;
+        let process = Command::new(&program.program)
+            .arg(ARGUMENT)
+            .env_clear()
+            .stdin(Stdio::from(other))
+            .stdout(Stdio::null())
+            .spawn()?;
+        Ok(Self {
+            main: Some(main),
+            process,
+        })
+    }
+
+    /// The helper's process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     /// Begins a build; its standard output and error go to `log`.
@@ -71,8 +114,8 @@ impl Helper {
     /// # Errors
     /// The helper is gone, or no descriptor is left.
     pub fn start(&self, plan: &SandboxPlan, log: OwnedFd) -> io::Result<RunningBuild> {
-        let _ = (plan, log, &self.main);
-        Err(io::ErrorKind::Unsupported.into())
+        let file = protocol::plan_file(plan)?;
+        self.request(&Request::Build(plan.start), &[file.as_fd(), log.as_fd()])
     }
 
     /// Kills all processes of a user and returns when there are none left. Needs root, and
@@ -81,8 +124,39 @@ impl Helper {
     /// # Errors
     /// The helper is gone, it isn't root, or the processes don't end.
     pub fn kill_uid(&self, uid: u32) -> io::Result<()> {
-        let _ = uid;
-        Err(io::ErrorKind::Unsupported.into())
+        // The user's processes may kill the one that is to kill them.
+        for _ in 0..ATTEMPTS {
+            let mut killer = self.request(&Request::KillUser(uid), &[])?;
+            match killer.read_event() {
+                Event::Exited(ExitStatus::Code(0)) => return Ok(()),
+                Event::Exited(ExitStatus::Signal(_)) => {}
+                Event::SetupFailed { message, .. } => return Err(io::Error::other(message)),
+                Event::HelperGone => return Err(io::ErrorKind::BrokenPipe.into()),
+                Event::Exited(ExitStatus::Code(_)) | Event::Waiting | Event::Started => break,
+            }
+        }
+        let text = format!("the processes of user {uid} can't be killed");
+        Err(io::Error::other(text))
+    }
+
+    fn request(
+        &self,
+        request: &Request,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<RunningBuild> {
+        let main = self.main.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
+        let (control, other) = protocol::pair()?;
+        let mut all = vec![other.as_fd()];
+        all.extend_from_slice(descriptors);
+        send(main.as_fd(), request, &all)?;
+        Ok(RunningBuild { control, pid: None })
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        self.main = None;
+        let _ = self.process.wait();
     }
 }
 
@@ -98,16 +172,31 @@ impl RunningBuild {
     /// # Errors
     /// The helper is gone.
     pub fn go(&self) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+        send(self.control.as_fd(), &Order::Go, &[])
     }
 
     /// Kills the builder; [`Event::Exited`] follows.
-    pub fn kill(&self) {}
+    pub fn kill(&self) {
+        // Whoever is gone has killed it already.
+        let _ = send(self.control.as_fd(), &Order::Kill, &[]);
+    }
 
     /// Waits for the next event. [`Event::SetupFailed`], [`Event::Exited`] and
     /// [`Event::HelperGone`] are the last one.
     pub fn read_event(&mut self) -> Event {
-        Event::HelperGone
+        match receive::<Report>(self.control.as_fd()) {
+            Ok(Some((Report::Waiting { pid }, _))) => {
+                self.pid = Some(pid);
+                Event::Waiting
+            }
+            Ok(Some((Report::Started, _))) => Event::Started,
+            Ok(Some((Report::Failed(failure), _))) => Event::SetupFailed {
+                layer: failure.layer,
+                message: failure.message,
+            },
+            Ok(Some((Report::Exited(status), _))) => Event::Exited(status),
+            Ok(None) | Err(_) => Event::HelperGone,
+        }
     }
 }
 
@@ -117,3 +206,6 @@ impl AsFd for RunningBuild {
         self.control.as_fd()
     }
 }
+
+/// How often [`Helper::kill_uid`] tries.
+const ATTEMPTS: u32 = 100;

@@ -5,11 +5,17 @@
 
 pub mod bytes;
 pub mod cgroup;
+pub(crate) mod confine;
 pub mod error;
+mod ids;
 pub mod input;
 pub mod landlock;
+mod mounts;
+pub(crate) mod namespaces;
 pub mod network;
 pub mod plan;
 pub mod seccomp;
+pub(crate) mod sys;
+mod verify;
 
 pub use error::{SandboxError, SetupFailure};

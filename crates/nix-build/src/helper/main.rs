@@ -1,0 +1,42 @@
+//! The helper's beginning.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use posix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+
+use super::serve::serve;
+use crate::sandbox::{seccomp, sys};
+
+/// The helper, whose server is on standard input.
+pub(super) fn run() -> io::Result<()> {
+    let main = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), FIRST_OTHER)?;
+    be_undisturbed(&main)?;
+    seccomp::prepare();
+    serve(&main)
+}
+
+/// Away from the server's terminal, signals and directory; with nothing but `main` open.
+fn be_undisturbed(main: &OwnedFd) -> io::Result<()> {
+    let null = openat(
+        CWD,
+        "/dev/null",
+        OFlags::RDWR | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    for number in 0..2 {
+        sys::put_at(std::os::fd::AsFd::as_fd(&null), number)?;
+    }
+    sys::close_on_exec_from(FIRST_OTHER)?;
+    // A process that leads a group already stays where it is.
+    let _ = rustix::process::setsid();
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    rustix::process::chdir("/")?;
+    sys::default_signals()?;
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    let _ = main;
+    Ok(())
+}
+
+const FIRST_OTHER: i32 = 3;

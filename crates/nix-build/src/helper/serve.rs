@@ -1,0 +1,310 @@
+//! The helper's loop: it starts builders, carries words between them and the server, and
+//! reaps them.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_send_signal, waitid,
+};
+
+use super::protocol::{self, Begin, Go, Note, Order, Report, Request, receive, send};
+use super::{ExitStatus, child, killer};
+use crate::config::Layer;
+use crate::sandbox::namespaces::{clone_into, write_ids};
+use crate::sandbox::plan::Start;
+use crate::sandbox::sys::Cloned;
+use crate::sandbox::{SandboxError, SetupFailure};
+
+/// Serves until `main` is closed; all builders are gone then.
+pub(super) fn serve(main: &OwnedFd) -> io::Result<()> {
+    let mut jobs: Vec<Job> = Vec::new();
+    let mut is_open = true;
+    while is_open || !jobs.is_empty() {
+        let ready = wait(is_open.then_some(main), &jobs)?;
+        let mut ready = ready.into_iter();
+        if ready.next().unwrap_or(false) {
+            is_open = accept(main, &mut jobs)?;
+            if !is_open {
+                jobs.iter_mut().for_each(Job::kill);
+            }
+        }
+        jobs.retain_mut(|job| {
+            let mut next = || ready.next().unwrap_or(false);
+            let (note, order, end) = (next(), next(), next());
+            if note {
+                job.hear_note();
+            }
+            if order {
+                job.hear_order();
+            }
+            !(end && job.finish())
+        });
+    }
+    Ok(())
+}
+
+/// Waits, and says which can be read of: `main`, and three of each job.
+fn wait(main: Option<&OwnedFd>, jobs: &[Job]) -> io::Result<Vec<bool>> {
+    let placeholder = jobs.first().map(|job| &job.pidfd).or(main);
+    let Some(placeholder) = placeholder else {
+        return Ok(Vec::new());
+    };
+    let mut entries = vec![entry(main, placeholder)];
+    for job in jobs {
+        entries.push(entry(job.sync.as_ref(), placeholder));
+        entries.push(entry(job.control.as_ref(), placeholder));
+        entries.push(entry(Some(&job.pidfd), placeholder));
+    }
+    let mut polled: Vec<_> = entries
+        .iter()
+        .map(|(descriptor, events)| PollFd::from_borrowed_fd(*descriptor, *events))
+        .collect();
+    loop {
+        match poll(&mut polled, None) {
+            Ok(_) => break,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let is_ready = |(polled, (_, wanted)): (&PollFd<'_>, &(BorrowedFd<'_>, PollFlags))| {
+        !wanted.is_empty() && !polled.revents().is_empty()
+    };
+    Ok(polled.iter().zip(&entries).map(is_ready).collect())
+}
+
+/// What to poll for; what isn't open any more is polled for nothing, to keep the order.
+fn entry<'a>(
+    descriptor: Option<&'a OwnedFd>,
+    placeholder: &'a OwnedFd,
+) -> (BorrowedFd<'a>, PollFlags) {
+    match descriptor {
+        Some(descriptor) => (descriptor.as_fd(), PollFlags::IN),
+        None => (placeholder.as_fd(), PollFlags::empty()),
+    }
+}
+
+/// Takes one request; `false` if the server is gone.
+fn accept(main: &OwnedFd, jobs: &mut Vec<Job>) -> io::Result<bool> {
+    let Some((request, descriptors)) = receive::<Request>(main.as_fd())? else {
+        return Ok(false);
+    };
+    let mut descriptors = descriptors.into_iter();
+    let Some(control) = descriptors.next() else {
+        return Ok(true);
+    };
+    let started = match request {
+        Request::Build(start) => match (descriptors.next(), descriptors.next()) {
+            (Some(plan), Some(log)) => Job::build(&control, start, [plan, log]),
+            _ => return Ok(true),
+        },
+        Request::KillUser(uid) => Job::kill_user(uid),
+    };
+    match started {
+        Ok(mut job) => {
+            job.control = Some(control);
+            jobs.push(job);
+        }
+        Err(error) => {
+            let failure = protocol::cut(error.to_failure());
+            let _ = send(control.as_fd(), &Report::Failed(failure), &[]);
+        }
+    }
+    Ok(true)
+}
+
+/// A process that was started for the server.
+#[derive(Debug)]
+struct Job {
+    control: Option<OwnedFd>,
+    sync: Option<OwnedFd>,
+    pidfd: OwnedFd,
+    pid: i32,
+    start: Option<Start>,
+    /// Whether the server allowed it to run.
+    may_go: bool,
+    /// Whether the process waits for that.
+    is_ready: bool,
+    failure: Option<SetupFailure>,
+}
+
+impl Job {
+    fn build(
+        control: &OwnedFd,
+        start: Start,
+        descriptors: [OwnedFd; 2],
+    ) -> Result<Self, SandboxError> {
+        let failed = |step| move |error| SandboxError::new(Layer::Namespaces, step, error);
+        let (sync, other) = protocol::pair().map_err(failed("talk to a new process"))?;
+        let (cloned, is_without_network) = clone_into(&start)?;
+        let (pid, pidfd) = match cloned {
+            Cloned::Child => child::run(other),
+            Cloned::Parent { pid, pidfd } => (pid, pidfd),
+        };
+        drop(other);
+        let job = Self {
+            control: None,
+            sync: Some(sync),
+            pidfd,
+            pid,
+            start: Some(start),
+            may_go: false,
+            is_ready: false,
+            failure: None,
+        };
+        job.begin(control, is_without_network, &descriptors)
+            .inspect_err(|_| job.abandon())?;
+        Ok(job)
+    }
+
+    /// Tells the new process what to do, and the server who it is.
+    fn begin(
+        &self,
+        control: &OwnedFd,
+        is_without_network: bool,
+        [plan, log]: &[OwnedFd; 2],
+    ) -> Result<(), SandboxError> {
+        let failed = |step| move |error| SandboxError::new(Layer::Namespaces, step, error);
+        if let Some(start) = self.start.filter(|start| start.namespaces.user)
+            && let Some(ids) = &start.ids
+        {
+            write_ids(self.pid, ids)?;
+        }
+        let begin = Begin {
+            missing: match is_without_network {
+                true => BTreeSet::from([Layer::Network]),
+                false => BTreeSet::new(),
+            },
+        };
+        let waiting = Report::Waiting {
+            pid: self.pid.cast_unsigned(),
+        };
+        if let Some(sync) = &self.sync {
+            send(sync.as_fd(), &begin, &[plan.as_fd(), log.as_fd()])
+                .map_err(failed("talk to a new process"))?;
+        }
+        // A server that is gone is noticed by the loop.
+        let _ = send(control.as_fd(), &waiting, &[]);
+        Ok(())
+    }
+
+    fn kill_user(uid: u32) -> Result<Self, SandboxError> {
+        let (pid, pidfd) = killer::start(uid)?;
+        Ok(Self {
+            control: None,
+            sync: None,
+            pidfd,
+            pid,
+            start: None,
+            may_go: false,
+            is_ready: false,
+            failure: None,
+        })
+    }
+
+    fn hear_note(&mut self) {
+        let Some(sync) = &self.sync else { return };
+        match receive::<Note>(sync.as_fd()) {
+            Ok(Some((Note::Ready { needs_ids }, _))) => {
+                self.is_ready = true;
+                let ids = self.start.and_then(|start| start.ids);
+                if let Some(ids) = ids.filter(|_| needs_ids)
+                    && let Err(error) = write_ids(self.pid, &ids)
+                {
+                    self.failure = Some(error.to_failure());
+                    self.kill();
+                }
+                self.go_on();
+            }
+            Ok(Some((Note::Started, _))) => self.report(&Report::Started),
+            Ok(Some((Note::Failed(failure), _))) => self.failure = Some(failure),
+            Ok(None) | Err(_) => self.sync = None,
+        }
+    }
+
+    fn hear_order(&mut self) {
+        let Some(control) = &self.control else { return };
+        match receive::<Order>(control.as_fd()) {
+            Ok(Some((Order::Go, _))) => {
+                self.may_go = true;
+                self.go_on();
+            }
+            Ok(Some((Order::Kill, _))) => self.kill(),
+            Ok(None) | Err(_) => {
+                self.kill();
+                self.control = None;
+            }
+        }
+    }
+
+    /// Lets the process run, if it is ready and the server is as well.
+    fn go_on(&mut self) {
+        if let (true, true, Some(sync)) = (self.is_ready, self.may_go, &self.sync) {
+            self.is_ready = false;
+            // A process that is gone is noticed by the loop.
+            let _ = send(sync.as_fd(), &Go, &[]);
+        }
+    }
+
+    fn report(&self, report: &Report) {
+        if let Some(control) = &self.control {
+            let _ = send(control.as_fd(), report, &[]);
+        }
+    }
+
+    /// Kills the process, and, where it isn't the first of a namespace, those of its group.
+    fn kill(&mut self) {
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+        self.kill_group();
+    }
+
+    /// Its group has its number as long as it isn't reaped.
+    fn kill_group(&self) {
+        if let Some(pid) = Pid::from_raw(self.pid)
+            && self.start.is_some_and(|start| !start.namespaces.basic)
+        {
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+    }
+
+    /// Reaps the process, which has ended, and reports; `false` if it is still there.
+    fn finish(&mut self) -> bool {
+        // Words that it left behind.
+        while self.sync.as_ref().is_some_and(|sync| has_more(sync)) {
+            self.hear_note();
+        }
+        self.kill_group();
+        let status = match waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED) {
+            Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
+                (Some(code), _) => ExitStatus::Code(code),
+                (None, Some(signal)) => ExitStatus::Signal(signal),
+                (None, None) => return false,
+            },
+            Ok(None) | Err(Errno::INTR) => return false,
+            Err(_) => ExitStatus::Signal(Signal::KILL.as_raw()),
+        };
+        match self.failure.take() {
+            Some(failure) => self.report(&Report::Failed(failure)),
+            None => self.report(&Report::Exited(status)),
+        }
+        true
+    }
+
+    /// Ends a process of which nobody knows yet.
+    fn abandon(&self) {
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+        let _ = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
+    }
+}
+
+fn has_more(socket: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(socket, PollFlags::IN)];
+    let now = rustix::event::Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    matches!(poll(&mut polled, Some(&now)), Ok(1))
+}
