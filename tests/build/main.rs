@@ -11,6 +11,11 @@
 #[macro_use]
 mod site;
 mod direct;
+mod equal;
+mod escapes;
+mod generate;
+mod place;
+mod processes;
 mod refusals;
 mod remote;
 mod store_rows;

@@ -84,7 +84,7 @@ impl<'m> Workshop<'m> {
 /// Lines of nix.conf that let a release use content-addressed and impure derivations.
 pub fn all_features(peer: &Peer) -> &'static str {
     if peer.is_at_least(2, 9) {
-        "experimental-features = nix-command ca-derivations impure-derivations"
+        "experimental-features = nix-command ca-derivations impure-derivations dynamic-derivations"
     } else if peer.is_at_least(2, 4) {
         "experimental-features = nix-command ca-derivations"
     } else {
