@@ -15,7 +15,7 @@ use nix_build::request::{BuildLimits, BuildMode, BuildRequest};
 use nix_store_core::LocalStore;
 
 use super::context::Context;
-use super::report::{print_line, visible};
+use super::report::{Colour, RED, print_line, visible};
 use super::stderr_queue;
 use crate::builds::{self, GraphRequest, LocalBuilds};
 use crate::proto::build_result::BuildPathsReply;
@@ -121,6 +121,10 @@ impl BuildService for ServeBuilds<'_> {
             log: &|_| Some(Arc::clone(&ready.log)),
             on_event: &|event| say_event(dir, &event),
         });
+        outcome
+            .messages
+            .iter()
+            .for_each(|message| say_error(message));
         BuildPathsReply {
             status: outcome.status.into(),
             error_msg: outcome.message,
@@ -137,11 +141,18 @@ fn say_event(dir: &StoreDir, event: &Event<'_>) {
             is_target: false,
             ..
         } if !outcome.is_success() => {
-            for line in outcome.result.error_msg.lines() {
-                print_line(&visible(line));
-            }
+            say_error(&outcome.result.error_msg);
         }
         _ => {}
+    }
+}
+
+fn say_error(message: &str) {
+    let label = Colour::Off.label(RED, "error");
+    let mut prefix = label.as_str();
+    for line in message.lines() {
+        print_line(&format!("{prefix}{}", visible(line)));
+        prefix = "       ";
     }
 }
 

@@ -1,8 +1,9 @@
 //! Building in the local store.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use nix_base::{BuildResult, StorePathSet};
+use nix_base::{OutputName, StorePath, StorePathSet};
 use nix_build::goal::{Outcome, Target, Wanted};
 use nix_build::request::{BuildLimits, BuildMode};
 
@@ -52,16 +53,16 @@ pub(super) fn build(job: &Job<'_>, targets: Vec<BuildTarget>) -> anyhow::Result<
 }
 
 fn built(outcome: &Outcome) -> Vec<Built> {
-    let results = outcome.results.iter();
+    let results = outcome.results.iter().zip(&outcome.outputs);
     results
-        .map(|(target, result)| match target {
+        .map(|((target, _), there)| match target {
             Target::Opaque(path) => Built {
                 drv: None,
                 outputs: vec![(None, path.clone())],
             },
             Target::Built { drv, outputs } => Built {
                 drv: Some(drv.clone()),
-                outputs: wanted(outputs, result),
+                outputs: wanted(outputs, there),
             },
         })
         .collect()
@@ -69,14 +70,14 @@ fn built(outcome: &Outcome) -> Vec<Built> {
 
 fn wanted(
     outputs: &Wanted,
-    result: &BuildResult,
-) -> Vec<(Option<nix_base::OutputName>, nix_base::StorePath)> {
-    let all = result.built_outputs.iter();
+    there: &BTreeMap<OutputName, StorePath>,
+) -> Vec<(Option<OutputName>, StorePath)> {
+    let all = there.iter();
     all.filter(|(name, _)| match outputs {
         Wanted::All => true,
         Wanted::Names(names) => names.contains(name),
     })
-    .map(|(name, realisation)| (Some(name.clone()), realisation.out_path.clone()))
+    .map(|(name, path)| (Some(name.clone()), path.clone()))
     .collect()
 }
 

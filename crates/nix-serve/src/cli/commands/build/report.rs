@@ -14,7 +14,7 @@ use nix_build::goal::{Event, Plan};
 use crate::cli::context::Context;
 use crate::cli::progress::Counter;
 use crate::cli::report::{Colour, RED, print_line, visible};
-use crate::text::printable;
+use crate::text::{plain, printable};
 
 /// Tells the user of builds.
 pub(super) struct Report {
@@ -157,7 +157,8 @@ impl Report {
             state.failures.push(Failure {
                 drv: drv.clone(),
                 status: result.status,
-                message: result.error_msg.clone(),
+                // Other releases colour their messages for any client.
+                message: plain(result.error_msg.as_bytes()),
             });
         }
     }
@@ -199,6 +200,7 @@ impl Report {
     }
 
     fn say_error(&self, message: &str) {
+        let message = plain(message.as_bytes());
         let mut lines = message.lines();
         let first = lines.next().unwrap_or("the build failed");
         let label = self.colour.label(RED, "error");
@@ -236,12 +238,8 @@ pub(super) fn say_plan(dir: &StoreDir, plan: &Plan) {
         "this derivation will be built:",
         |count| format!("these {count} derivations will be built:"),
     );
-    say_list(
-        dir,
-        plan.unknown.iter(),
-        "don't know how to build this path:",
-        |_| "don't know how to build these paths:".to_owned(),
-    );
+    let unknown = "don't know how to build these paths:";
+    say_list(dir, plan.unknown.iter(), unknown, |_| unknown.to_owned());
 }
 
 fn say_list<'a>(

@@ -1,7 +1,5 @@
 //! What was built: links and lines.
 
-use std::path::PathBuf;
-
 use nix_base::{OutputName, StorePath};
 use nix_store_core::LocalStore;
 use serde_json::json;
@@ -31,6 +29,7 @@ pub(super) fn deliver(args: &BuildArgs, store: &LocalStore, built: &[Built]) -> 
     let dir = store.store_dir();
     let mut lines = Vec::new();
     for (number, target) in built.iter().enumerate() {
+        let start = lines.len();
         for (name, path) in &target.outputs {
             let link = match args
                 .links
@@ -39,21 +38,29 @@ pub(super) fn deliver(args: &BuildArgs, store: &LocalStore, built: &[Built]) -> 
                 Some(link) => Some(add_root(store, &link, path)?),
                 None => None,
             };
+            let link = link.map(|link| link.display().to_string());
             lines.push((dir.print(path), link));
+        }
+        if args.print == Print::Links {
+            // Nix compat: sorted for each argument by what is printed.
+            lines[start..].sort_by(|a, b| printed(a).cmp(printed(b)));
         }
     }
     let mut output = Output::of_process()?;
     match args.print {
         Print::Nothing => Ok(()),
         Print::Paths => lines.iter().try_for_each(|(path, _)| output.line(path)),
-        Print::Links => lines.into_iter().try_for_each(|(path, link)| {
-            output.line(&link.map_or(path, |link: PathBuf| link.display().to_string()))
-        }),
+        Print::Links => lines.iter().try_for_each(|line| output.line(printed(line))),
         Print::Json => {
             let json: Vec<_> = built.iter().map(|target| as_json(store, target)).collect();
             output.line(&format!("{:#}", serde_json::Value::from(json)))
         }
     }
+}
+
+/// The link, or the path if there is none.
+fn printed((path, link): &(String, Option<String>)) -> &str {
+    link.as_deref().unwrap_or(path)
 }
 
 fn as_json(store: &LocalStore, target: &Built) -> serde_json::Value {
