@@ -178,3 +178,6 @@ impl Tail {
         self.lines.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;
