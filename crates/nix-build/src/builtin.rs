@@ -12,11 +12,13 @@ mod say;
 mod unpack_channel;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::buildenv::BuildEnvError;
+pub use self::buildenv::{BuildEnvError, PackagesError};
 pub use self::fetchurl::FetchError;
 pub use self::unpack_channel::UnpackError;
 
@@ -122,6 +124,10 @@ pub fn run_to_exit_code(call: &BuiltinCall) -> u8 {
             1
         }
     }
+}
+
+fn path_of(bytes: &[u8]) -> PathBuf {
+    OsStr::from_bytes(bytes).into()
 }
 
 #[cfg(test)]
