@@ -82,7 +82,10 @@ pub(super) enum Note {
 
 /// To a builder's process, when it may go on.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
-pub(super) struct Go;
+pub(super) enum Go {
+    /// A message without bytes would read as the end of the connection.
+    Now,
+}
 
 /// Both ends of a connection that keeps messages apart.
 pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {

@@ -245,7 +245,7 @@ impl Job {
         if let (true, true, Some(sync)) = (self.is_ready, self.may_go, &self.sync) {
             self.is_ready = false;
             // A process that is gone is noticed by the loop.
-            let _ = send(sync.as_fd(), &Go, &[]);
+            let _ = send(sync.as_fd(), &Go::Now, &[]);
         }
     }
 
