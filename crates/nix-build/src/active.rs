@@ -205,12 +205,13 @@ impl Inner {
         Ok(run_dir::join(&self.root, key)?)
     }
 
-    /// Removes a kept result that can't be used, unless somebody builds anew already.
+    /// Removes a result that can't be used, unless somebody builds anew already.
     fn forget(&self, key: &str) -> Result<()> {
         let _gate = self.gate()?;
         let dir = self.root.create_dir(key)?;
-        let owner = dir.open(run_dir::OWNER)?;
-        if dir.try_lock(&owner, run_dir::OWNER)? {
+        // Whoever has ended the build touches the directory no more, even if it holds the
+        // lock for another moment.
+        if run_dir::has_ended(&dir)? {
             run_dir::remove(&self.root, &dir, key)?;
         }
         Ok(())

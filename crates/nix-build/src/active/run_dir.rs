@@ -82,6 +82,14 @@ fn kept(dir: &LockDirectory) -> Result<Option<(File, Ending)>, LockError> {
         .map(|ending| (log, ending)))
 }
 
+/// Whether nobody is building in `dir`: there is a result, or nothing at all.
+pub(super) fn has_ended(dir: &LockDirectory) -> Result<bool, LockError> {
+    Ok(match dir.open_existing(STATUS)? {
+        None => true,
+        Some(status) => matches!(Status(status).read_ending(), Ok(Some(_))),
+    })
+}
+
 /// Removes the files of the build `key`. To be called with the gate held, by its owner.
 pub(super) fn remove(
     root: &LockDirectory,
