@@ -124,7 +124,6 @@ pub fn finish(mut given: OutputJob<'_>) -> Result<Finished> {
     }
     let checker = Checker {
         store: job.store,
-        drv_path: &job.request.drv_path,
         all: &infos,
         new: made.iter().map(|m| (&m.info.path, &m.info)).collect(),
     };

@@ -205,27 +205,29 @@ impl<'f, 'j> Finisher<'f, 'j> {
     fn check_fixed(&self, wanted: &ContentAddress, made: &Made<'_>) -> Result<()> {
         let drv = self.print(&self.job.request.drv_path);
         let rejected = |message| BuildFailure::new(BuildStatus::OutputRejected, message);
+        // Nix compat: the hash is checked first, since a wrong one says more; 2.26 has it the
+        // other way round.
+        let got = made.info.ca.map(|ca| ca.hash);
+        if got != Some(wanted.hash) {
+            let got = got
+                .map(|hash| hash.render(HashFormat::Sri))
+                .unwrap_or_default();
+            let mut failure = rejected(format!(
+                "hash mismatch in fixed-output derivation '{drv}':\n  specified: {}\n     got:    {got}",
+                wanted.hash.render(HashFormat::Sri),
+            ));
+            failure.hash_mismatch = true;
+            return Err(failure);
+        }
         let references = &made.info.references;
-        if let Some(first) = references.first() {
-            return Err(rejected(format!(
+        match references.first() {
+            None => Ok(()),
+            Some(first) => Err(rejected(format!(
                 "fixed-output derivations must not reference store paths: '{drv}' references {} distinct paths, e.g. '{}'",
                 references.len(),
                 self.print(first),
-            )));
+            ))),
         }
-        let got = made.info.ca.map(|ca| ca.hash);
-        if got == Some(wanted.hash) {
-            return Ok(());
-        }
-        let got = got
-            .map(|hash| hash.render(HashFormat::Sri))
-            .unwrap_or_default();
-        let mut failure = rejected(format!(
-            "hash mismatch in fixed-output derivation '{drv}':\n  specified: {}\n     got:    {got}",
-            wanted.hash.render(HashFormat::Sri),
-        ));
-        failure.hash_mismatch = true;
-        Err(failure)
     }
 
     /// Replaces hashes in a copy of the tree, if there are any to be replaced.

@@ -77,9 +77,11 @@ pub struct Canonicaliser<'p> {
 }
 
 /// The names of an inode.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Names {
     in_trees: u64,
+    /// How many there were in all, before any was replaced.
+    in_all: u64,
     /// Whether its metadata is canonical already.
     done: bool,
 }
@@ -114,14 +116,13 @@ impl<'p> Canonicaliser<'p> {
         Tree::new(dir, dir_path, name)?.walk(&mut Apply(self))
     }
 
-    /// Whether this name of a shared inode needn't be made canonical again, or what has to
-    /// be done with it.
-    fn names_elsewhere(&mut self, stat: &Stat) -> Share {
+    /// What has to be done with a name of an inode.
+    fn share_of(&mut self, stat: &Stat) -> Share {
         if stat.st_nlink <= 1 {
             return Share::Own;
         }
         match self.shared.get_mut(&id(stat)) {
-            Some(names) if names.in_trees >= stat.st_nlink => {
+            Some(names) if names.in_trees >= names.in_all => {
                 match std::mem::replace(&mut names.done, true) {
                     true => Share::Done,
                     false => Share::Own,
@@ -163,7 +164,12 @@ impl Visit for Inspect<'_, '_> {
             return Err(CanonicaliseError::InvalidOwnership(path()));
         }
         if kind != FileType::Directory && stat.st_nlink > 1 {
-            self.0.shared.entry(id(stat)).or_default().in_trees += 1;
+            let new = Names {
+                in_trees: 0,
+                in_all: stat.st_nlink,
+                done: false,
+            };
+            self.0.shared.entry(id(stat)).or_insert(new).in_trees += 1;
         }
         Ok(())
     }
@@ -188,7 +194,7 @@ impl Visit for Apply<'_, '_> {
     ) -> Result<()> {
         let failed = |action, source: Errno| failed(action, path, source);
         let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
-        let share = self.0.names_elsewhere(stat);
+        let share = self.0.share_of(stat);
         match share {
             Share::Done => return Ok(()),
             Share::Foreign if is_link => self.copy_link(dir, name, path)?,

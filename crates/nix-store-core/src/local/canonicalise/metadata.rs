@@ -26,6 +26,7 @@ pub(super) fn fix_directory(dir: &OwnedFd) -> Result<()> {
 
 fn fix_open(object: &OwnedFd, stat: &Stat, mode: u32) -> Result<()> {
     remove_attributes(
+        rustix::fs::flistxattr_query(object),
         |list| rustix::fs::flistxattr(object, list),
         |name| rustix::fs::fremovexattr(object, name),
     )?;
@@ -52,6 +53,7 @@ pub(super) fn fix_link(dir: BorrowedFd<'_>, name: &CStr) -> Result<()> {
     ]
     .concat();
     remove_attributes(
+        rustix::fs::llistxattr_query(&*path),
         |list| rustix::fs::llistxattr(&*path, list),
         |name| rustix::fs::lremovexattr(&*path, name),
     )?;
@@ -77,10 +79,11 @@ fn is_canonical_time(stat: &Stat) -> bool {
 /// Removes all extended attributes, ACLs among them, but for those that the machine itself
 /// puts on files.
 fn remove_attributes(
+    size: rustix::io::Result<usize>,
     list: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
     remove: impl Fn(&CStr) -> rustix::io::Result<()>,
 ) -> Result<()> {
-    let size = match list(&mut []) {
+    let size = match size {
         Ok(0) | Err(Errno::NOTSUP | Errno::NOSYS) => return Ok(()),
         size => size.map_err(|e| ("list attributes of", e))?,
     };
