@@ -100,7 +100,11 @@ impl LocalBuilds {
         };
         let builder = Arc::clone(&self.builder);
         let store_config = self.store_config.clone();
-        let asked = request.clone();
+        // Others may join who wish for more time; each client's own bounds are in `client`.
+        let asked = BuildRequest {
+            limits: BuildLimits::default(),
+            ..request.clone()
+        };
         let own = move |build: &OwnedBuild| build_owned(&builder, store_config, &asked, build);
         self.active.run(&mut client, request, Box::new(own))
     }

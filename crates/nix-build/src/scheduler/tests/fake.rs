@@ -189,9 +189,12 @@ impl Fake {
     }
 }
 
+/// Builds like [`Fake::build`], or otherwise.
+pub(super) type Build<'a> = dyn Fn(&Fake, Job<'_>) -> BuildOutcome + Sync + 'a;
+
 /// What a test wants to be different.
 pub(super) struct Wishes<'a> {
-    pub(super) build: Option<&'a (dyn Fn(&Fake, Job<'_>) -> BuildOutcome + Sync)>,
+    pub(super) build: Option<&'a Build<'a>>,
     pub(super) on_event: Option<&'a (dyn Fn(Event<'_>) + Sync)>,
     pub(super) cancel: Option<&'a Cancel>,
     pub(super) max_jobs: u32,
