@@ -101,7 +101,7 @@ pub struct Finished {
 ///
 /// # Errors
 /// Whatever is wrong with an output. Nothing of this build is at a final path then.
-pub fn finish(mut given: OutputJob<'_>) -> Result<Finished> {
+pub fn finish(given: OutputJob<'_>) -> Result<Finished> {
     let job = &given;
     let mut infos = valid_before(job)?;
     let names = job.request.drv.outputs.keys();

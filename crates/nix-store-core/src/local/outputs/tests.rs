@@ -6,8 +6,8 @@ use nix_base::{
 };
 
 use super::*;
-use crate::local::{PrivateDir, StoreConfig};
 use crate::StoreLayout;
+use crate::local::{PrivateDir, StoreConfig};
 
 struct Fixture {
     _temp: tempfile::TempDir,
@@ -238,7 +238,7 @@ fn a_private_directory_is_pinned_closed_and_gone_afterwards() {
     fs::create_dir_all(place.join("a/b/c")).unwrap();
     fs::set_permissions(
         place.join("a"),
-        std::os::unix::fs::PermissionsExt::from_mode(0),
+        std::os::unix::fs::PermissionsExt::from_mode(0o0),
     )
     .unwrap();
     drop(private);
