@@ -81,11 +81,19 @@ fn two_hundred_derivations_come_out_as_with_the_newest() {
     let theirs = built(&machine, &drvs, Builder::Real(peer));
     let ours = built(&machine, &drvs, Builder::Ours);
     let found = differences(&theirs, &ours);
-    assert!(found.is_empty(), "{} differ:\n{}", found.len(), found.join("\n"));
+    assert!(
+        found.is_empty(),
+        "{} differ:\n{}",
+        found.len(),
+        found.join("\n")
+    );
     assert_eq!(realisations(&ours), realisations(&theirs));
     verify_with(peer, &ours);
     let known = rows(&ours).len() - rows(&machine).len();
-    say(&format!("{COUNT} derivations, {known} outputs equal to those of Nix {}", peer.version()));
+    say(&format!(
+        "{COUNT} derivations, {known} outputs equal to those of Nix {}",
+        peer.version()
+    ));
 }
 
 /// Contents that name their own path, which is computed from them.

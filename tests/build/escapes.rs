@@ -69,7 +69,11 @@ fn build_directories_stay_closed(who: Who) {
     };
     let mut session = place.session();
     let limits = RawLimits::default();
-    session.send(&place.drv("opener").request(&place.paths["opener"], &limits, 7));
+    session.send(
+        &place
+            .drv("opener")
+            .request(&place.paths["opener"], &limits, 7),
+    );
     let (user, group) = ids(wait_for(&format!("{words}-ready")));
     let own = rustix::process::geteuid().as_raw();
     assert_ne!(user, own, "the builder runs as the server");
@@ -113,7 +117,10 @@ fn modes_and_attributes_do_not_last(who: Who) {
     assert!([EPERM, ENOSYS].contains(&built.attempt(name)), "{built:?}");
     for name in ["chmod-32", "chmod-x32"] {
         if cfg!(target_arch = "x86_64") {
-            assert!([EPERM, ENOSYS].contains(&built.attempt(name)), "{name}: {built:?}");
+            assert!(
+                [EPERM, ENOSYS].contains(&built.attempt(name)),
+                "{name}: {built:?}"
+            );
         }
     }
     for name in ["setxattr", "lsetxattr", "fsetxattr", "setxattrat"] {
@@ -123,7 +130,11 @@ fn modes_and_attributes_do_not_last(who: Who) {
     let mut count = 0;
     walk(&place.output("modes"), &mut |path, metadata| {
         count += 1;
-        let wanted: &[u32] = if metadata.is_dir() { &[0o555] } else { &[0o444, 0o555] };
+        let wanted: &[u32] = if metadata.is_dir() {
+            &[0o555]
+        } else {
+            &[0o444, 0o555]
+        };
         let mode = metadata.mode() & 0o7777;
         assert!(wanted.contains(&mode), "{}: {mode:o}", path.display());
         assert_eq!(metadata.mtime(), 1, "{}", path.display());
@@ -149,7 +160,10 @@ fn special_files_are_refused(who: Who) {
     for name in ["fifo", "only-fifo"] {
         let built = place.build(name);
         assert!(matches!(built.result.status, 5 | 9), "{built:?}");
-        assert!(built.result.error.contains("has an unsupported type"), "{built:?}");
+        assert!(
+            built.result.error.contains("has an unsupported type"),
+            "{built:?}"
+        );
         assert!(place.output(name).symlink_metadata().is_err());
     }
     let built = place.build("socket");
@@ -212,7 +226,9 @@ fn nobody_writes_after_the_end(who: Who) {
         assert_eq!(lines.next().unwrap().unwrap(), "write 0");
         helper.wait().unwrap();
     } else {
-        say(&format!("a builder as {who:?} reaches no abstract socket outside"));
+        say(&format!(
+            "a builder as {who:?} reaches no abstract socket outside"
+        ));
         helper.kill().unwrap();
         helper.wait().unwrap();
     }
@@ -271,10 +287,19 @@ fn the_kernel_refuses_what_is_no_builder_s_business(who: Who) {
     };
     let built = place.build_ok("kernel");
     for name in ["io_uring", "bpf", "add_key", "kexec", "init_module"] {
-        assert!([EPERM, ENOSYS].contains(&built.attempt(name)), "{name}: {built:?}");
+        assert!(
+            [EPERM, ENOSYS].contains(&built.attempt(name)),
+            "{name}: {built:?}"
+        );
     }
     for name in [
-        "reboot", "chroot", "mknod-device", "sethostname", "setuid", "setgroups", "mount",
+        "reboot",
+        "chroot",
+        "mknod-device",
+        "sethostname",
+        "setuid",
+        "setgroups",
+        "mount",
     ] {
         assert_ne!(built.attempt(name), 0, "{name}: {built:?}");
     }
@@ -294,8 +319,15 @@ fn inputs_cannot_be_changed(who: Who) {
     let before = nar::of_path(&tools);
     let built = place.build_ok("changer");
     for name in [
-        "write-input", "truncate-input", "chmod-input", "rename-input", "unlink-input",
-        "link-input", "nested-remount", "nested-umount", "nested-chmod",
+        "write-input",
+        "truncate-input",
+        "chmod-input",
+        "rename-input",
+        "unlink-input",
+        "link-input",
+        "nested-remount",
+        "nested-umount",
+        "nested-chmod",
     ] {
         assert_ne!(built.attempt(name), 0, "{name}: {built:?}");
     }
@@ -319,7 +351,11 @@ fn nothing_of_the_host_is_seen(who: Who) {
     };
     let built = place.build_ok("looker");
     let list = |word: &str| -> BTreeSet<String> {
-        let line = built.log.lines().find(|line| line.starts_with(word)).unwrap();
+        let line = built
+            .log
+            .lines()
+            .find(|line| line.starts_with(word))
+            .unwrap();
         line.split_whitespace().skip(1).map(str::to_owned).collect()
     };
     let known: BTreeSet<String> = ["build", "dev", "etc", "nix", "proc", "shared", "tmp"]
@@ -407,7 +443,11 @@ fn nothing_survives_the_builder(who: Who) {
     let info = session.query_path_infos([&output]).remove(0);
     session.finish_ok();
     let archive = nar::of_path(&place.output("parent"));
-    assert_eq!(info.nar_size, archive.len() as u64, "it was written to afterwards");
+    assert_eq!(
+        info.nar_size,
+        archive.len() as u64,
+        "it was written to afterwards"
+    );
 }
 
 /// SEC-46. Neither a failure nor a rejection leaves anything, and a retry begins afresh.
@@ -457,7 +497,11 @@ fn a_failing_build_spares_a_concurrent_import(who: Who) {
     let mut importer = place.session();
     // It may have to wait for the path's lock.
     importer.send(&object.request());
-    importer.send(&test_support::Message::query_valid_paths(false, false, [&output]));
+    importer.send(&test_support::Message::query_valid_paths(
+        false,
+        false,
+        [&output],
+    ));
     std::fs::write(place.shared("go"), "").unwrap();
     let result = builder.read_build_result();
     assert_eq!(importer.read_u64(), 1, "the import succeeds");
@@ -511,7 +555,9 @@ fn a_kept_directory_is_the_server_s(who: Who) {
 }
 
 fn is_lock(name: &str) -> bool {
-    Path::new(name).extension().is_some_and(|extension| extension == "lock")
+    Path::new(name)
+        .extension()
+        .is_some_and(|extension| extension == "lock")
 }
 
 /// Calls `visit` for everything in a tree.

@@ -71,9 +71,13 @@ impl Maker {
 
     /// Several outputs with all kinds of contents.
     fn plain(&mut self, number: usize, more: &str) -> Vec<&'static str> {
-        const OUTPUTS: [&[&str]; 5] = [&["out"], &["out"], &["out", "dev"], &["lib", "out"], &[
-            "out", "bin", "doc",
-        ]];
+        const OUTPUTS: [&[&str]; 5] = [
+            &["out"],
+            &["out"],
+            &["out", "dev"],
+            &["lib", "out"],
+            &["out", "bin", "doc"],
+        ];
         let outputs = OUTPUTS[self.random.below(OUTPUTS.len())];
         let (inputs, count) = self.inputs();
         let list = outputs.iter().map(|name| format!("\"{name}\" "));
@@ -81,7 +85,13 @@ impl Maker {
         let mut script = String::new();
         for (index, output) in outputs.iter().enumerate() {
             let may_refer_to_itself = more.is_empty();
-            self.contents(&mut script, output, count, &outputs[..index], may_refer_to_itself);
+            self.contents(
+                &mut script,
+                output,
+                count,
+                &outputs[..index],
+                may_refer_to_itself,
+            );
         }
         self.write(number, &attributes, &script);
         outputs.to_vec()
@@ -195,7 +205,11 @@ impl Maker {
             "outputHashMode = \"flat\"; outputHashAlgo = \"{algorithm}\"; \
              outputHash = builtins.hashString \"{algorithm}\" \"fixed {salt:x}\\n\";"
         );
-        self.write(number, &attributes, &format!("echo fixed {salt:x} > $out\n"));
+        self.write(
+            number,
+            &attributes,
+            &format!("echo fixed {salt:x} > $out\n"),
+        );
         vec!["out"]
     }
 

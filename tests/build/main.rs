@@ -10,12 +10,15 @@
 
 #[macro_use]
 mod site;
+mod commands;
 mod direct;
 mod equal;
 mod escapes;
 mod generate;
+mod logs;
 mod place;
 mod processes;
 mod refusals;
 mod remote;
+mod slots;
 mod store_rows;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use test_support::{
-    Machine, Peer, RawBuildResult, RawDrv, RawLimits, ServeSession, Workshop, run_ok,
-    say_missing, without_colours,
+    Machine, Peer, RawBuildResult, RawDrv, RawLimits, ServeSession, Workshop, run_ok, say_missing,
+    without_colours,
 };
 
 use crate::site::{Builder, CONFINED, confined, ours};
@@ -59,7 +59,9 @@ impl Place {
                 return None;
             }
             let mut chown = Command::new("chown");
-            chown.args(["-R", "-h", "65534:65534"]).arg(machine.path(""));
+            chown
+                .args(["-R", "-h", "65534:65534"])
+                .arg(machine.path(""));
             run_ok(chown);
         }
         Some(Self {
@@ -116,7 +118,8 @@ impl Place {
 
     pub(crate) fn build_limited(&self, name: &str, limits: &RawLimits) -> Built {
         let mut session = self.session();
-        let result = session.build(&self.paths[name], &self.drv(name), limits);
+        let mut result = session.build(&self.paths[name], &self.drv(name), limits);
+        result.error = without_colours(&result.error);
         let ended = session.finish_ok();
         Built {
             result,
@@ -208,7 +211,10 @@ fn user_namespaces() -> bool {
     unshare.args(["unshare", "--user", "--map-root-user", "--mount", "true"]);
     let works = unshare.output().is_ok_and(|output| output.status.success());
     if !works {
-        say_missing("NO USER NAMESPACES WITHOUT PRIVILEGE, THEIR TESTS DO NOTHING", false);
+        say_missing(
+            "NO USER NAMESPACES WITHOUT PRIVILEGE, THEIR TESTS DO NOTHING",
+            false,
+        );
     }
     works
 }
@@ -229,16 +235,25 @@ fn probe(machine: &Machine) -> Option<Vec<u8>> {
     std::fs::write(&source, include_str!("probe.c")).unwrap();
     let program = machine.path("home/probe");
     let mut compiler = Command::new("cc");
-    compiler.args(["-static", "-O1", "-o"]).arg(&program).arg(&source);
+    compiler
+        .args(["-static", "-O1", "-o"])
+        .arg(&program)
+        .arg(&source);
     match compiler.output() {
         Ok(output) if output.status.success() => Some(std::fs::read(program).unwrap()),
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            say_missing(&format!("NO STATIC C PROGRAMS, ESCAPES ARE NOT TRIED: {said}"), true);
+            say_missing(
+                &format!("NO STATIC C PROGRAMS, ESCAPES ARE NOT TRIED: {said}"),
+                true,
+            );
             None
         }
         Err(error) => {
-            say_missing(&format!("NO C COMPILER, ESCAPES ARE NOT TRIED: {error}"), true);
+            say_missing(
+                &format!("NO C COMPILER, ESCAPES ARE NOT TRIED: {error}"),
+                true,
+            );
             None
         }
     }

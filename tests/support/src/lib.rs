@@ -31,7 +31,7 @@ pub use drv::{RawBuildResult, RawDrv, RawLimits, Workshop, all_features, without
 pub use kill_point::{Traced, run_and_kill_at};
 pub use machine::Machine;
 pub use one_byte::OneByteReader;
-pub use peer::Peer;
+pub use peer::{Peer, busybox};
 pub use say::{is_ci, poll_until, say, say_missing};
 pub use session::{CLIENT_MAGIC, Ended, RawPathInfo, SERVER_MAGIC, ServeSession};
 pub use sshd::Sshd;

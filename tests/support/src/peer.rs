@@ -129,7 +129,8 @@ fn peers_dir() -> Option<PathBuf> {
 }
 
 /// The static busybox beside the peers; builder of derivations.
-pub(crate) fn busybox() -> Option<PathBuf> {
+#[must_use]
+pub fn busybox() -> Option<PathBuf> {
     peers_dir()
         .map(|directory| directory.join("busybox"))
         .filter(|path| path.is_file())
