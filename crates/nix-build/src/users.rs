@@ -19,6 +19,8 @@ use std::path::PathBuf;
 
 pub use pool::UserPool;
 
+use crate::slots::LockError;
+
 /// What is the matter with the users of builds.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -102,6 +104,12 @@ impl UsersError {
             subject: subject.into(),
             source: source.into(),
         }
+    }
+}
+
+impl From<LockError> for UsersError {
+    fn from(error: LockError) -> Self {
+        Self::io(error.action, error.path.display().to_string(), error.source)
     }
 }
 

@@ -2,23 +2,24 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use posix::unistd::{Gid, Group, User, getgrouplist};
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode};
 
 use super::{BuildUser, SLOT_IDS, UsersError};
 use crate::config::BuildUsers;
+use crate::slots::LockDirectory;
 
 /// The users that builds of one store can have.
 #[derive(Debug)]
 pub struct UserPool {
     kind: Kind,
-    locks: PathBuf,
+    locks: Option<LockDirectory>,
 }
 
 #[derive(Debug)]
-enum Kind {
+pub(super) enum Kind {
     Caller,
     Members { gid: u32, members: Vec<Member> },
     Automatic { start: u32, slots: u32 },
@@ -38,22 +39,30 @@ impl UserPool {
     /// The configuration can't work on this machine; the words for the group are Nix's.
     pub fn new(users: &BuildUsers, state_dir: &Path) -> Result<Self, UsersError> {
         let is_root = rustix::process::geteuid().is_root();
-        let (kind, locks) = match users {
+        let kind = match users {
             BuildUsers::Caller if is_root => return Err(UsersError::Root),
-            BuildUsers::Caller => return Ok(Self::of(Kind::Caller, PathBuf::new())),
-            BuildUsers::Group(name) => (members_of(name)?, "userpool"),
-            &BuildUsers::Automatic { start, count } => (slots_of(start, count)?, "userpool2"),
+            BuildUsers::Caller => {
+                return Ok(Self {
+                    kind: Kind::Caller,
+                    locks: None,
+                });
+            }
+            BuildUsers::Group(name) => members_of(name)?,
+            &BuildUsers::Automatic { start, count } => slots_of(start, count)?,
         };
-        if !is_root {
-            return Err(UsersError::NotRoot);
+        match is_root {
+            true => Self::with_locks(kind, state_dir),
+            false => Err(UsersError::NotRoot),
         }
-        let locks = state_dir.join(locks);
-        make_lock_dir(&locks)?;
-        Ok(Self::of(kind, locks))
     }
 
-    fn of(kind: Kind, locks: PathBuf) -> Self {
-        Self { kind, locks }
+    pub(super) fn with_locks(kind: Kind, state_dir: &Path) -> Result<Self, UsersError> {
+        let name = match &kind {
+            Kind::Automatic { .. } => "userpool2",
+            Kind::Caller | Kind::Members { .. } => "userpool",
+        };
+        let locks = Some(make_lock_dir(&state_dir.join(name))?);
+        Ok(Self { kind, locks })
     }
 
     /// A user that no other build has, with 65,536 ids if `range`; `None` if all are taken.
@@ -85,6 +94,9 @@ impl UserPool {
     /// # Errors
     /// A lock file can't be used.
     pub fn count_taken(&self) -> Result<usize, UsersError> {
+        let Some(locks) = &self.locks else {
+            return Ok(0);
+        };
         let names: Vec<String> = match &self.kind {
             Kind::Caller => Vec::new(),
             Kind::Members { members, .. } => members.iter().map(|m| m.uid.to_string()).collect(),
@@ -92,17 +104,12 @@ impl UserPool {
         };
         let mut taken = 0;
         for name in names {
-            let path = self.locks.join(name);
-            let file = match rustix::fs::open(&path, LOCK_FLAGS, Mode::empty()) {
-                Ok(file) => file,
-                Err(rustix::io::Errno::NOENT) => continue,
-                Err(error) => return Err(lock_error("open", &path, error)),
+            let Some(file) = locks.open_existing(&name)? else {
+                continue;
             };
             // A shared lock: two that count at the same time don't count each other.
-            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
-                Ok(()) => {}
-                Err(rustix::io::Errno::WOULDBLOCK) => taken += 1,
-                Err(error) => return Err(lock_error("lock", &path, error)),
+            if !locks.try_lock_shared(&file, &name)? {
+                taken += 1;
             }
         }
         Ok(taken)
@@ -158,28 +165,16 @@ impl UserPool {
     }
 
     fn try_lock(&self, name: &str) -> Result<Option<File>, UsersError> {
-        let path = self.locks.join(name);
-        let flags = LOCK_FLAGS | OFlags::CREATE;
-        let file = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)
-            .map_err(|error| lock_error("open", &path, error))?;
-        match rustix::io::retry_on_intr(|| {
-            rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
-        }) {
-            Ok(()) => Ok(Some(File::from(file))),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(lock_error("lock", &path, error)),
-        }
+        let Some(locks) = &self.locks else {
+            return Ok(None);
+        };
+        let file = locks.open(name)?;
+        Ok(locks.try_lock(&file, name)?.then_some(file))
     }
 }
 
-const LOCK_FLAGS: OFlags = OFlags::RDWR.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
-
 fn slot_name(slot: u32) -> String {
     format!("slot-{slot}")
-}
-
-fn lock_error(operation: &'static str, path: &Path, error: rustix::io::Errno) -> UsersError {
-    UsersError::io(operation, path.display().to_string(), error)
 }
 
 fn members_of(group_name: &str) -> Result<Kind, UsersError> {
@@ -254,18 +249,18 @@ fn has_account(uid: u32) -> Result<bool, UsersError> {
 }
 
 /// A directory in which nobody else can put files.
-fn make_lock_dir(path: &Path) -> Result<(), UsersError> {
-    let fail = |operation, error| lock_error(operation, path, error);
+fn make_lock_dir(path: &Path) -> Result<LockDirectory, UsersError> {
+    let fail = |operation, error| UsersError::io(operation, path.display().to_string(), error);
     match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
         Ok(()) | Err(rustix::io::Errno::EXIST) => {}
         Err(error) => return Err(fail("create", error)),
     }
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
-    let dir = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| fail("open", error))?;
-    let stat = rustix::fs::fstat(&dir).map_err(|error| fail("stat", error))?;
+    let locks = LockDirectory::open_path(path.to_owned())?;
+    let stat = rustix::fs::statat(rustix::fs::CWD, path, AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|error| fail("look at", error))?;
     let is_ours = stat.st_uid == rustix::process::geteuid().as_raw();
     match is_ours && stat.st_mode & 0o022 == 0 {
-        true => Ok(()),
+        true => Ok(locks),
         false => Err(UsersError::UnsafeDirectory {
             path: path.to_owned(),
         }),
