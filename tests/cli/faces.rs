@@ -98,6 +98,9 @@ fn the_help_of_each_command_has_examples() {
     assert!(main.stdout.contains("nix-copy-closure"), "{}", main.stdout);
     for command in [
         "serve",
+        "build",
+        "log",
+        "doctor",
         "copy",
         "add",
         "dump",

@@ -5,6 +5,7 @@
     reason = "a test that can't do its work has failed"
 )]
 
+mod building;
 mod completions;
 mod configuration;
 mod copying;

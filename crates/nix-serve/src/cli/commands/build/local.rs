@@ -25,8 +25,8 @@ pub(super) fn build(job: &Job<'_>, targets: Vec<BuildTarget>) -> anyhow::Result<
     let builds = LocalBuilds::new(job.config.clone(), &job.store, None)?;
     let report = Arc::new(Report::new(
         job.context,
+        job.args,
         job.store.store_dir(),
-        job.args.show_log,
         job.config.log_lines,
     ));
     let outcome = builds.build_graph(&GraphRequest {

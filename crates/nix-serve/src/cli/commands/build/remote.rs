@@ -114,8 +114,8 @@ impl Remote<'_> {
         say_plan(self.job.store.store_dir(), &plan);
         let report = Arc::new(Report::new(
             self.job.context,
+            self.job.args,
             self.job.store.store_dir(),
-            self.job.args.show_log,
             0,
         ));
         report.count(plan.to_build.len());

@@ -11,6 +11,7 @@ use nix_base::{BuildResult, BuildStatus, StoreDir, StorePath};
 use nix_build::active::LogTarget;
 use nix_build::goal::{Event, Plan};
 
+use crate::cli::build_args::BuildArgs;
 use crate::cli::context::Context;
 use crate::cli::progress::Counter;
 use crate::cli::report::{Colour, RED, print_line, visible};
@@ -21,6 +22,7 @@ pub(super) struct Report {
     dir: StoreDir,
     colour: Colour,
     shows_log: bool,
+    is_check: bool,
     tail_lines: usize,
     counter: Option<Counter>,
     state: Mutex<State>,
@@ -48,19 +50,20 @@ struct Readers {
 }
 
 impl Report {
-    /// A report of builds; logs are shown if `shows_log`, and their ends, `tail_lines` long,
-    /// with failures.
+    /// A report of builds in a store with this directory; with failures come the last
+    /// `tail_lines` lines of their logs.
     pub(super) fn new(
         context: &Context,
+        args: &BuildArgs,
         dir: &StoreDir,
-        shows_log: bool,
         tail_lines: usize,
     ) -> Self {
         let (alive, ended) = channel();
         Self {
             dir: dir.clone(),
             colour: Colour::of_stderr(context.environment()),
-            shows_log,
+            shows_log: args.show_log,
+            is_check: args.check,
             tail_lines,
             counter: Counter::start(context),
             state: Mutex::default(),
@@ -141,6 +144,9 @@ impl Report {
         match &self.counter {
             Some(counter) => counter.begin(short_name(drv)),
             // Nix compat: its words.
+            None if self.is_check => {
+                tracing::info!("checking outputs of '{}'...", self.dir.display(drv));
+            }
             None => tracing::info!("building '{}'...", self.dir.display(drv)),
         }
     }
