@@ -7,6 +7,8 @@
 
 mod attrs;
 mod buildenv;
+#[cfg(test)]
+mod differential;
 mod fetchurl;
 mod say;
 mod unpack_channel;

@@ -3,6 +3,8 @@
 //!
 //! The attributes are `src`, the archive, and `channelName`.
 
+#[cfg(test)]
+pub(super) mod archives;
 mod decompress;
 mod extract;
 mod place;

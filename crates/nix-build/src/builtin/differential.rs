@@ -1,0 +1,241 @@
+//! The same derivations of builtin builders, built by real Nix and by us: trees, successes
+//! and failures must be equal.
+//!
+//! Our builder runs in a process of its own on the machine that real Nix built on, since
+//! what it reads lies in that machine's store: this test program is started again, for the
+//! test [`on_the_machine`] alone.
+
+mod channels;
+mod environments;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use nix_base::StoreDir;
+use nix_drv::{Derivation, Strictness};
+use serde_json::{Value, json};
+use test_support::{Machine, Peer};
+
+use super::{BuiltinCall, FixedOutput, run_to_exit_code};
+
+/// Names the file with the call that is to be run.
+const CALL: &str = "NIX_BUILD_TEST_BUILTIN_CALL";
+
+/// What the cases become derivations with.
+const EXPRESSION: &str = r#"
+    builtins.mapAttrs
+      (name: case: derivation ({
+        inherit name;
+        system = "builtin";
+        builder = "builtin:${case.builder}";
+      } // case.env))
+      (builtins.fromJSON (builtins.readFile ./cases.json))
+"#;
+
+/// A machine of one release, with packages and archives in its store.
+struct Bench<'a> {
+    peer: &'a Peer,
+    machine: Machine,
+    cases: BTreeMap<String, Value>,
+}
+
+/// How one case ended.
+#[derive(Debug)]
+struct Ended {
+    ok: bool,
+    text: String,
+}
+
+impl<'a> Bench<'a> {
+    fn new(peer: &'a Peer) -> Self {
+        Self {
+            peer,
+            machine: Machine::with(peer),
+            cases: BTreeMap::new(),
+        }
+    }
+
+    /// Puts a file or a tree into the store.
+    fn add(&self, path: &Path) -> String {
+        self.nix_store(&["--add", path.to_str().unwrap()], true)
+            .trim()
+            .to_owned()
+    }
+
+    fn case(&mut self, name: &str, builder: &str, env: Value) {
+        let case = json!({ "builder": builder, "env": env });
+        assert!(self.cases.insert(name.to_owned(), case).is_none(), "{name}");
+    }
+
+    /// Builds all cases with real Nix and with ours, and gives for each what ours said.
+    fn compare(&self, may_differ: &[&str]) -> BTreeMap<String, Ended> {
+        let directory = self.machine.path("home");
+        fs::write(directory.join("cases.nix"), EXPRESSION).unwrap();
+        let cases = serde_json::to_vec(&self.cases).unwrap();
+        fs::write(directory.join("cases.json"), cases).unwrap();
+        let mut instantiate =
+            self.machine
+                .peer(self.peer, "nix-instantiate", [directory.join("cases.nix")]);
+        let paths = text_of(&instantiate.output().unwrap());
+        let paths: Vec<&str> = paths.lines().collect();
+        assert_eq!(paths.len(), self.cases.len(), "{paths:?}");
+
+        let mut realise = vec!["-r", "--keep-going"];
+        realise.extend(&paths);
+        self.nix_store(&realise, false);
+
+        // Both are sorted by name.
+        let mut ended = BTreeMap::new();
+        for (name, path) in self.cases.keys().zip(paths) {
+            let ours = self.compare_one(name, path, may_differ.contains(&name.as_str()));
+            ended.insert(name.clone(), ours);
+        }
+        ended
+    }
+
+    fn compare_one(&self, name: &str, drv_path: &str, may_differ: bool) -> Ended {
+        let label = format!("{} {name}", self.peer.version());
+        let text = fs::read(self.machine.on_disk(drv_path)).unwrap();
+        let (store, own_name) = (StoreDir::default(), name.parse().unwrap());
+        let drv = Derivation::parse(&text, &store, &own_name, Strictness::Strict).unwrap();
+        let real = str::from_utf8(drv.basic.env_var("out").unwrap()).unwrap();
+        let place = tempfile::tempdir().unwrap();
+        let call = BuiltinCall {
+            name: self.cases[name]["builder"].as_str().unwrap().to_owned(),
+            env: drv
+                .basic
+                .env
+                .iter()
+                .map(|(name, value)| (name.to_vec(), value.to_vec()))
+                .collect(),
+            structured_attrs: None,
+            outputs: BTreeMap::from([("out".to_owned(), place.path().join("out"))]),
+            ca_bundle: None,
+            netrc: None,
+            hashed_mirrors: Vec::new(),
+            fixed: drv.basic.env_var("outputHash").map(|hash| FixedOutput {
+                algo: "sha256".to_owned(),
+                hex: String::from_utf8(hash.to_vec()).unwrap(),
+                flat: true,
+            }),
+            impure: false,
+            connect_timeout: 0,
+            build_dir: place.path().to_owned(),
+        };
+        let ours = self.run(&call);
+        if !self.is_valid(real) {
+            // Some failures end all builds, in spite of `--keep-going`.
+            self.nix_store(&["-r", drv_path], false);
+        }
+        let real_ok = self.is_valid(real);
+        if may_differ {
+            return ours;
+        }
+        assert_eq!(ours.ok, real_ok, "{label}: {}", ours.text);
+        if ours.ok {
+            assert_eq!(
+                listing(&place.path().join("out")),
+                listing(&self.machine.on_disk(real)),
+                "{label}"
+            );
+        }
+        ours
+    }
+
+    fn run(&self, call: &BuiltinCall) -> Ended {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), postcard::to_stdvec(call).unwrap()).unwrap();
+        let this = std::env::current_exe().unwrap();
+        let arguments = [
+            "--exact",
+            "--nocapture",
+            "builtin::differential::on_the_machine",
+        ];
+        let output = self
+            .machine
+            .command(this, arguments)
+            .env(CALL, file.path())
+            .output()
+            .unwrap();
+        Ended {
+            ok: output.status.success(),
+            text: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    fn is_valid(&self, path: &str) -> bool {
+        self.nix_store(&["--check-validity", "--print-invalid", path], true)
+            .is_empty()
+    }
+
+    fn nix_store(&self, arguments: &[&str], must_succeed: bool) -> String {
+        let mut command: Command = self.machine.nix_store(self.peer, arguments);
+        let output = command.output().unwrap();
+        assert!(!must_succeed || output.status.success(), "{output:?}");
+        text_of(&output)
+    }
+}
+
+/// The part that runs on the machine; in any other run of the tests it does nothing.
+#[test]
+#[allow(clippy::disallowed_methods)]
+fn on_the_machine() {
+    if let Some(file) = std::env::var_os(CALL) {
+        let call: BuiltinCall = postcard::from_bytes(&fs::read(file).unwrap()).unwrap();
+        assert_eq!(run_to_exit_code(&call), 0);
+    }
+}
+
+/// All that is below a path: names, types, contents, targets, and whether it is executable.
+fn listing(path: &Path) -> Vec<String> {
+    let mut nar = Vec::new();
+    nix_nar::fs::dump::dump(path, &mut nar).unwrap();
+    let mut lines = Vec::new();
+    list(path, path, &mut lines);
+    // Contents and the executable bits are compared by the archive.
+    lines.push(format!(
+        "{}",
+        nix_base::Hash::of(nix_base::HashAlgo::Sha256, &nar)
+    ));
+    lines
+}
+
+fn list(root: &Path, path: &Path, lines: &mut Vec<String>) {
+    let metadata = fs::symlink_metadata(path).unwrap();
+    let name = path.strip_prefix(root).unwrap().display();
+    if metadata.is_symlink() {
+        lines.push(format!(
+            "{name} -> {}",
+            fs::read_link(path).unwrap().display()
+        ));
+    } else if metadata.is_dir() {
+        lines.push(format!("{name}/"));
+        let mut names: Vec<_> = fs::read_dir(path)
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .collect();
+        names.sort();
+        for path in names {
+            list(root, &path, lines);
+        }
+    } else {
+        lines.push(format!("{name} {}", metadata.len()));
+    }
+}
+
+fn text_of(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The releases to compare with.
+fn peers() -> Vec<&'static Peer> {
+    if !Machine::available() {
+        return Vec::new();
+    }
+    Peer::all()
+        .iter()
+        .filter(|peer| peer.is_at_least(2, 8))
+        .collect()
+}
