@@ -5,6 +5,10 @@
 //! neither connect to sockets of others nor signal their processes. Others can still connect to
 //! the build's.
 
+#[cfg(test)]
+mod tests;
+mod version;
+
 use landlock::{
     CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus,
     Scope,
@@ -66,21 +70,3 @@ pub fn abi() -> u32 {
 
 /// The interface of Linux 6.12.
 pub const FIRST_ABI_WITH_SCOPES: u32 = 6;
-
-mod version {
-    #![allow(unsafe_code)]
-
-    pub(super) fn abi() -> u32 {
-        const VERSION: libc::c_ulong = 1;
-        // SAFETY: with this flag the call takes a null pointer and size 0, and makes nothing.
-        let answer = unsafe {
-            libc::syscall(
-                libc::SYS_landlock_create_ruleset,
-                std::ptr::null::<libc::c_void>(),
-                0usize,
-                VERSION,
-            )
-        };
-        u32::try_from(answer).unwrap_or(0)
-    }
-}
