@@ -1,6 +1,7 @@
 //! Graphs in memory.
 
 mod fake;
+mod machine;
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
