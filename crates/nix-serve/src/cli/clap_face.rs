@@ -1,13 +1,14 @@
 //! The face of `nix-serve` itself: its own commands, with help, completions and manual
 //! pages made from the same description.
 
+mod building;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
-use super::build_args::{BuildArgs, Links, Print};
 use super::context::SUPERVISE;
 use super::drv_args::DrvCommand;
 use super::log_format::LogFormat;
@@ -16,13 +17,15 @@ use super::low_args::{
     PathInfoArgs, Role,
 };
 
+use building::{BUILD_EXAMPLES, BuildOptions, parse_time};
+
 /// Parses the whole command line.
 pub(crate) fn parse(argv: &[OsString]) -> Result<LowArgs, clap::Error> {
     let face = NixServe::try_parse_from(argv)?;
     let mut global = GlobalArgs::from(face.global);
     global.settings.extend(face.command.settings());
     if let Own::Build(options) = &face.command {
-        global.no_build_output = options.no_build_output;
+        global.no_build_output = options.is_silent();
     }
     Ok(LowArgs {
         global,
@@ -243,113 +246,6 @@ struct Addresses {
 }
 
 #[derive(Debug, Args)]
-struct BuildOptions {
-    /// Build on this machine: ssh://[USER@]HOST, exec:COMMAND. Inputs are copied there, and
-    /// results back.
-    #[arg(long, value_name = "ADDRESS")]
-    on: Option<String>,
-    /// Build what is there again, and compare.
-    #[arg(long, alias = "check")]
-    rebuild: bool,
-    /// Go on with what is left after a failure.
-    #[arg(long, short = 'k')]
-    keep_going: bool,
-    /// Keep the build directories of failed builds.
-    #[arg(long, short = 'K')]
-    keep_failed: bool,
-    /// Builds at a time: a number, or auto.
-    #[arg(long, short = 'j', value_name = "N")]
-    max_jobs: Option<String>,
-    /// Processors for each build.
-    #[arg(long, value_name = "N")]
-    cores: Option<String>,
-    /// End builds after so many seconds.
-    #[arg(long, value_name = "SECONDS")]
-    timeout: Option<String>,
-    /// End builds that write nothing for so many seconds.
-    #[arg(long, value_name = "SECONDS")]
-    max_silent_time: Option<String>,
-    /// Don't show what builders write.
-    #[arg(long, short = 'Q')]
-    no_build_output: bool,
-    /// The name of the links to results.
-    #[arg(long, short = 'o', value_name = "NAME", default_value = "result", value_hint = ValueHint::AnyPath)]
-    out_link: PathBuf,
-    /// Make no links.
-    #[arg(long, conflicts_with = "out_link")]
-    no_link: bool,
-    /// Say what would be built, and build nothing.
-    #[arg(long, short = 'n')]
-    dry_run: bool,
-    /// Print the results as JSON.
-    #[arg(long)]
-    json: bool,
-    /// Print the paths of the results.
-    #[arg(long)]
-    print_out_paths: bool,
-    /// Derivations in the store, or links to them; '^' and names choose outputs.
-    #[arg(required = true, value_name = "DRV[^OUTPUTS]", value_hint = ValueHint::AnyPath)]
-    targets: Vec<PathBuf>,
-}
-
-impl BuildOptions {
-    /// Options that are settings.
-    fn settings(&self) -> Vec<(String, String)> {
-        let switch = |is_on: bool| is_on.then(|| "true".to_owned());
-        let settings = [
-            ("keep-going", switch(self.keep_going)),
-            ("keep-failed", switch(self.keep_failed)),
-            ("max-jobs", self.max_jobs.clone()),
-            ("cores", self.cores.clone()),
-            ("timeout", self.timeout.clone()),
-            ("max-silent-time", self.max_silent_time.clone()),
-        ];
-        settings
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-            .collect()
-    }
-}
-
-impl From<BuildOptions> for BuildArgs {
-    fn from(options: BuildOptions) -> Self {
-        Self {
-            targets: options.targets,
-            on: options.on,
-            check: options.rebuild,
-            dry_run: options.dry_run,
-            links: match options.no_link {
-                true => Links::None,
-                false => Links::Named(options.out_link),
-            },
-            print: match (options.json, options.print_out_paths) {
-                (true, _) => Print::Json,
-                (false, true) => Print::Paths,
-                (false, false) => Print::Nothing,
-            },
-            ignore_unknown: false,
-            show_log: !options.no_build_output,
-            warn_of_no_root: false,
-        }
-    }
-}
-
-/// Seconds from `90`, `90s`, `10m`, `2h` or `1d`.
-fn parse_time(text: &str) -> Result<u64, String> {
-    let (digits, unit) = match text.as_bytes().last() {
-        Some(b's') => (&text[..text.len() - 1], 1),
-        Some(b'm') => (&text[..text.len() - 1], 60),
-        Some(b'h') => (&text[..text.len() - 1], 60 * 60),
-        Some(b'd') => (&text[..text.len() - 1], 24 * 60 * 60),
-        _ => (text, 1),
-    };
-    let number: Option<u64> = digits.parse().ok();
-    number
-        .and_then(|number| number.checked_mul(unit))
-        .ok_or_else(|| "expected seconds, or a number with 's', 'm', 'h' or 'd'".to_owned())
-}
-
-#[derive(Debug, Args)]
 struct PathInfoOptions {
     /// All that the paths refer to as well.
     #[arg(long, short)]
@@ -447,15 +343,6 @@ Examples:
                                      builds go on for an hour when the connection is cut
   command=\"nix-serve serve --write\",restrict ssh-ed25519 AAAA…
                                      in ~/.ssh/authorized_keys: this key does nothing else";
-const BUILD_EXAMPLES: &str = "\
-Examples:
-  nix-serve build /nix/store/…-hello-2.12.drv
-  nix-serve build --on ssh://builder ./hello.drv^out,dev -o hello
-  nix-serve build --on 'ssh://builder?remote-program=nix-serve' --print-out-paths ./hello.drv
-  nix-serve build --rebuild --no-link ./hello.drv
-
-The exit status is 100 if a builder failed, 101 after a time-out, 102 for a wrong hash and
-104 if builds differ.";
 const LOG_EXAMPLES: &str = "\
 Examples:
   nix-serve log /nix/store/…-hello-2.12.drv
@@ -521,6 +408,7 @@ Examples:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::build_args::Links;
 
     #[test]
     fn the_description_is_consistent() {

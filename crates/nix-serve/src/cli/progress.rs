@@ -26,12 +26,7 @@ impl Report {
         Self {
             store_dir: store_dir.clone(),
             where_to,
-            bar: wants_bar(context).then(|| {
-                let bar = start_bar();
-                bar.reset();
-                bar.set_style(style(COPY));
-                bar
-            }),
+            bar: wants_bar(context).then(|| start_bar(COPY)),
         }
     }
 }
@@ -95,9 +90,7 @@ pub(crate) struct Counter {
 impl Counter {
     /// A bar, if the terminal and the options are for one.
     pub(crate) fn start(context: &Context) -> Option<Self> {
-        let bar = wants_bar(context).then(start_bar)?;
-        bar.reset();
-        bar.set_style(style(COUNTER));
+        let bar = wants_bar(context).then(|| start_bar(COUNTER))?;
         bar.enable_steady_tick(TICK);
         Some(Self { bar })
     }
@@ -148,12 +141,12 @@ fn wants_bar(context: &Context) -> bool {
     }
 }
 
-fn start_bar() -> ProgressBar {
-    let bar = BAR.get_or_init(|| {
-        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-        bar.set_style(style(COPY));
-        bar
-    });
+/// The bar, empty again.
+fn start_bar(template: &str) -> ProgressBar {
+    let bar =
+        BAR.get_or_init(|| ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr()));
+    bar.set_style(style(template));
+    bar.reset();
     bar.clone()
 }
 
