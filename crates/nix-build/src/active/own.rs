@@ -170,8 +170,9 @@ impl Running {
         let _gate = self.inner.gate()?;
         if !self.files.is_watched()? {
             self.abandoned = true;
+            let removed = run_dir::remove(&self.inner.root, &self.files.dir, &self.files.key);
             self.cancel.cancel();
-            run_dir::remove(&self.inner.root, &self.files.dir, &self.files.key)?;
+            removed?;
         }
         Ok(self.abandoned)
     }

@@ -107,8 +107,10 @@ impl Active {
         let slot = running.outcome();
         std::thread::scope(|scope| {
             scope.spawn(|| work(build, &slot, |build| own(&request, build)));
-            // Where clients can't be looked after, dropping it ends the build.
-            running.wait_for_others().map(drop)
+            let ended = running.wait_for_others();
+            // Where clients can't be looked after, there is no build.
+            drop(running);
+            ended.map(drop)
         })
     }
 }

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use nix_base::{
-    BuildResult, BuildStatus, DrvOutput, Hash, OutputName, Realisation, StorePath, StorePathSet,
-};
+use nix_base::{BuildResult, BuildStatus, DrvOutput, Hash, OutputName, Realisation, StorePath};
 use nix_drv::{Derivation, DerivationOutput, DerivationType};
 
 use super::Scheduler;
@@ -60,10 +58,15 @@ pub(super) fn prepare<S: GraphStore>(
             resolved_from: None,
         });
     }
+    let find = |path: &StorePath, output: &OutputName| -> nix_drv::Result<_> {
+        Ok(inputs.get(&(path.clone(), output.clone())).cloned())
+    };
     if !drv.must_be_resolved().map_err(explain)? {
-        let paths: StorePathSet = inputs.values().cloned().collect();
-        request.drv = drv.with_inputs(paths);
-        if drv.derivation_type().map_err(explain)? == DerivationType::InputAddressed {
+        if drv.derivation_type().map_err(explain)? == DerivationType::CaFixed {
+            // An input may be floating; the output's path stays what it is.
+            request.drv = drv.resolve(store.store_dir(), find).map_err(explain)?;
+        } else {
+            request.drv = drv.with_inputs(inputs.values().cloned().collect());
             request.realisation_hash = Some(hashes.of(store, drv).map_err(explain)?);
         }
         return Ok(Prepared::Build {
@@ -71,9 +74,6 @@ pub(super) fn prepare<S: GraphStore>(
             resolved_from: None,
         });
     }
-    let find = |path: &StorePath, output: &OutputName| -> nix_drv::Result<_> {
-        Ok(inputs.get(&(path.clone(), output.clone())).cloned())
-    };
     request.drv = drv.resolve(store.store_dir(), find).map_err(explain)?;
     let resolved = Derivation::from(request.drv.clone());
     request.drv_path = store

@@ -309,6 +309,47 @@ fn floating_outputs_are_resolved_and_found_again() {
 }
 
 #[test]
+fn a_fixed_output_with_a_floating_input_is_given_its_path() {
+    let store = Fake::new();
+    let tool = store.add_floating("tool", &[]);
+    let fetched = store.add_fixed("fetched", &[&tool]);
+    let requests = Mutex::new(Vec::new());
+    let build = |store: &Fake, job: Job<'_>| {
+        requests.lock().unwrap().push(job.request.clone());
+        store.build(&job.request)
+    };
+    let outcome = store.build_paths(&[built(&fetched)], |s| s.build = Some(&build));
+    assert_eq!((outcome.status, outcome.built), (0, 2));
+    let requests = requests.into_inner().unwrap();
+    let tool_path = store.store_dir().print(&store.output("tool"));
+    assert_eq!(requests[1].drv.args, [tool_path.as_str()]);
+    assert_eq!(requests[1].drv_path, fetched);
+}
+
+#[test]
+fn inputs_replaced_by_paths_keep_the_hash_for_realisations() {
+    let store = Fake::new();
+    let below = store.add("below", &[]);
+    let top = store.add("top", &[&below]);
+    let requests = Mutex::new(Vec::new());
+    let build = |store: &Fake, job: Job<'_>| {
+        requests.lock().unwrap().push(job.request.clone());
+        store.build(&job.request)
+    };
+    store.build_paths(&[built(&top)], |s| s.build = Some(&build));
+    let requests = requests.into_inner().unwrap();
+    assert_eq!(requests[0].realisation_hash, None);
+    assert_eq!(requests[1].drv.input_srcs, [store.output("below")].into());
+    let text = store.read_derivation(&top).unwrap().unwrap();
+    let strictness = nix_drv::Strictness::Strict;
+    let drv = nix_drv::Derivation::parse_file(&text, store.store_dir(), &top, strictness);
+    let hash = Hashes::default().of(&store, &drv.unwrap()).unwrap();
+    assert_eq!(requests[1].realisation_hash, Some(hash));
+    let basic = requests[1].drv.masked_hash(store.store_dir()).unwrap();
+    assert_ne!(basic.hash, hash);
+}
+
+#[test]
 fn a_client_that_goes_ends_everything() {
     let store = Fake::new();
     let drv = store.add("a", &[]);

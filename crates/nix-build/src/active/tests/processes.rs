@@ -8,7 +8,7 @@ use nix_base::BuildStatus;
 use rustix::fs::{CWD, FileType, Mode};
 
 use super::super::*;
-use super::support::{Log, Place, built, client, request, run_as, wait_until};
+use super::support::{Log, Place, built, client, request, run_as, wait_for_cancel, wait_until};
 
 /// This program again, in a role.
 fn again(role: &str, place: &std::path::Path) -> Command {
@@ -112,6 +112,55 @@ fn a_build_with_a_supervisor_survives_its_client_and_is_replayed() {
 }
 
 #[test]
+fn a_supervisor_ends_the_build_once_it_has_lingered() {
+    let place = Place::new();
+    let cancel = Cancel::new().unwrap();
+    let begun = place.dir.path().join("begun");
+    let spawn = |dir: &Path, stdin: OwnedFd| {
+        again("impatient", place.dir.path())
+            .env("ACTIVE_BUILD", dir)
+            .stdin(stdin)
+            .stdout(Stdio::null())
+            .spawn()
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            wait_until(|| begun.is_file());
+            cancel.cancel();
+        });
+        let mut ignore = |_| {};
+        let mut client = client(&cancel, None, &mut ignore);
+        client.supervisor = Some(&spawn);
+        place.active().run(&mut client, &request("a"), never())
+    });
+    wait_until(|| std::fs::read_to_string(&begun).unwrap() == "once\ncancelled\n");
+    assert_eq!(place.leftovers(), 0);
+}
+
+#[test]
+fn what_a_killed_owner_left_is_removed_by_the_next_client() {
+    let place = Place::new();
+    let mut owner = Killed(
+        again("owner", place.dir.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let out = BufReader::new(owner.0.stdout.take().unwrap());
+    let is_building = |line: std::io::Result<String>| line.unwrap().contains("building");
+    assert!(out.lines().any(is_building));
+    assert_eq!(place.leftovers(), 1);
+    owner.0.kill().unwrap();
+    owner.0.wait().unwrap();
+    assert_eq!(
+        run_as(&place.active(), &Log::new(), "other", |_| built()),
+        built()
+    );
+    assert_eq!(place.leftovers(), 0);
+}
+
+#[test]
 fn a_kept_result_that_isn_t_accepted_is_built_again() {
     let place = Place::new();
     std::fs::write(place.dir.path().join("fifo"), "").unwrap();
@@ -178,7 +227,9 @@ fn another_process() {
         return;
     }
     let dir = PathBuf::from(std::env::var_os("ACTIVE_BUILD").unwrap());
-    let supervised = active.supervise(&dir, Duration::from_secs(600), |asked, build| {
+    let is_patient = role == "supervisor";
+    let linger = Duration::from_secs(if is_patient { 600 } else { 0 });
+    let supervised = active.supervise(&dir, linger, |asked, build| {
         assert_eq!(asked.drv, request("a").drv);
         build.append_log(b"begun\n").unwrap();
         let mut begun = std::fs::OpenOptions::new();
@@ -186,7 +237,13 @@ fn another_process() {
             .append(true)
             .create(true)
             .open(state_dir.join("begun"));
-        begun.unwrap().write_all(b"once\n").unwrap();
+        let mut begun = begun.unwrap();
+        begun.write_all(b"once\n").unwrap();
+        if !is_patient {
+            wait_for_cancel(build.cancel());
+            begun.write_all(b"cancelled\n").unwrap();
+            return BuildFailure::misc("killed").into();
+        }
         let text = std::fs::read(state_dir.join("fifo")).unwrap();
         build.append_log(&text).unwrap();
         built()

@@ -98,6 +98,15 @@ impl Fake {
         self.add_with(name, inputs, output)
     }
 
+    /// One whose output is known by its content.
+    pub(super) fn add_fixed(&self, name: &str, inputs: &[&StorePath]) -> StorePath {
+        let output = DerivationOutput::CaFixed(nix_base::ContentAddress {
+            method: ContentAddressMethod::Flat,
+            hash: Hash::of(HashAlgo::Sha256, name.as_bytes()),
+        });
+        self.add_with(name, inputs, output)
+    }
+
     pub(super) fn output(&self, name: &str) -> StorePath {
         path("out", name)
     }
