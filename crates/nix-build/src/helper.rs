@@ -13,6 +13,7 @@ mod serve;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use crate::config::{HelperProgram, Layer};
 use crate::sandbox::plan::SandboxPlan;
@@ -124,12 +125,16 @@ impl Helper {
     /// # Errors
     /// The helper is gone, it isn't root, or the processes don't end.
     pub fn kill_uid(&self, uid: u32) -> io::Result<()> {
-        // The user's processes may kill the one that is to kill them.
-        for _ in 0..ATTEMPTS {
-            let mut killer = self.request(&Request::KillUser(uid), &[])?;
+        for attempt in 0..ATTEMPTS {
+            // Dead ones that somebody else doesn't reap are there for ever.
+            let ignore_dead = attempt >= ATTEMPTS / 2;
+            let mut killer = self.request(&Request::KillUser { uid, ignore_dead }, &[])?;
             match killer.read_event() {
-                Event::Exited(ExitStatus::Code(0)) => return Ok(()),
-                Event::Exited(ExitStatus::Signal(_)) => {}
+                Event::Exited(ExitStatus::Code(killer::NONE_LEFT)) => return Ok(()),
+                // The user's processes may kill the one that is to kill them.
+                Event::Exited(ExitStatus::Code(killer::LOOK_AGAIN) | ExitStatus::Signal(_)) => {
+                    std::thread::sleep(PAUSE * attempt);
+                }
                 Event::SetupFailed { message, .. } => return Err(io::Error::other(message)),
                 Event::HelperGone => return Err(io::ErrorKind::BrokenPipe.into()),
                 Event::Exited(ExitStatus::Code(_)) | Event::Waiting | Event::Started => break,
@@ -208,4 +213,6 @@ impl AsFd for RunningBuild {
 }
 
 /// How often [`Helper::kill_uid`] tries.
-const ATTEMPTS: u32 = 100;
+const ATTEMPTS: u32 = 40;
+/// How much longer it waits after each attempt.
+const PAUSE: Duration = Duration::from_millis(1);

@@ -1,7 +1,7 @@
 //! The helper's beginning.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 
 use posix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -12,13 +12,15 @@ use crate::sandbox::{seccomp, sys};
 /// The helper, whose server is on standard input.
 pub(super) fn run() -> io::Result<()> {
     let main = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), FIRST_OTHER)?;
-    be_undisturbed(&main)?;
+    be_undisturbed()?;
+    // What unconfined builders leave behind becomes a child of this process.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     seccomp::prepare();
     serve(&main)
 }
 
 /// Away from the server's terminal, signals and directory; with nothing but `main` open.
-fn be_undisturbed(main: &OwnedFd) -> io::Result<()> {
+fn be_undisturbed() -> io::Result<()> {
     let null = openat(
         CWD,
         "/dev/null",
@@ -26,7 +28,7 @@ fn be_undisturbed(main: &OwnedFd) -> io::Result<()> {
         Mode::empty(),
     )?;
     for number in 0..2 {
-        sys::put_at(std::os::fd::AsFd::as_fd(&null), number)?;
+        sys::put_at(null.as_fd(), number)?;
     }
     sys::close_on_exec_from(FIRST_OTHER)?;
     // A process that leads a group already stays where it is.
@@ -35,7 +37,6 @@ fn be_undisturbed(main: &OwnedFd) -> io::Result<()> {
     rustix::process::chdir("/")?;
     sys::default_signals()?;
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
-    let _ = main;
     Ok(())
 }
 

@@ -31,7 +31,12 @@ pub(super) enum Request {
     /// Start a builder. Descriptors: control socket, plan (a file), log.
     Build(Start),
     /// Kill all processes of a user. Descriptor: control socket.
-    KillUser(u32),
+    KillUser {
+        /// The user.
+        uid: u32,
+        /// Whether those don't count that are dead but not reaped.
+        ignore_dead: bool,
+    },
 }
 
 /// From the server, on a build's socket.

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use posix::sys::wait::{self, WaitPidFlag};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_send_signal, waitid,
@@ -24,7 +25,7 @@ pub(super) fn serve(main: &OwnedFd) -> io::Result<()> {
     let mut jobs: Vec<Job> = Vec::new();
     let mut is_open = true;
     while is_open || !jobs.is_empty() {
-        let ready = wait(is_open.then_some(main), &jobs)?;
+        let ready = wait_for(is_open.then_some(main), &jobs)?;
         let mut ready = ready.into_iter();
         if ready.next().unwrap_or(false) {
             is_open = accept(main, &mut jobs)?;
@@ -43,12 +44,13 @@ pub(super) fn serve(main: &OwnedFd) -> io::Result<()> {
             }
             !(end && job.finish())
         });
+        reap_orphans(&jobs);
     }
     Ok(())
 }
 
 /// Waits, and says which can be read of: `main`, and three of each job.
-fn wait(main: Option<&OwnedFd>, jobs: &[Job]) -> io::Result<Vec<bool>> {
+fn wait_for(main: Option<&OwnedFd>, jobs: &[Job]) -> io::Result<Vec<bool>> {
     let placeholder = jobs.first().map(|job| &job.pidfd).or(main);
     let Some(placeholder) = placeholder else {
         return Ok(Vec::new());
@@ -76,6 +78,18 @@ fn wait(main: Option<&OwnedFd>, jobs: &[Job]) -> io::Result<Vec<bool>> {
     Ok(polled.iter().zip(&entries).map(is_ready).collect())
 }
 
+/// Reaps what builders left behind when they ended. (In a sandbox nothing is left.)
+fn reap_orphans(jobs: &[Job]) {
+    let any_dead = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    while let Ok(Some(pid)) = wait::waitid(wait::Id::All, any_dead).map(|dead| dead.pid()) {
+        // The next round of the loop sees to its own.
+        if jobs.iter().any(|job| job.pid == pid.as_raw()) {
+            return;
+        }
+        let _ = wait::waitid(wait::Id::Pid(pid), WaitPidFlag::WEXITED);
+    }
+}
+
 /// What to poll for; what isn't open any more is polled for nothing, to keep the order.
 fn entry<'a>(
     descriptor: Option<&'a OwnedFd>,
@@ -101,7 +115,12 @@ fn accept(main: &OwnedFd, jobs: &mut Vec<Job>) -> io::Result<bool> {
             (Some(plan), Some(log)) => Job::build(&control, start, [plan, log]),
             _ => return Ok(true),
         },
-        Request::KillUser(uid) => Job::kill_user(uid),
+        Request::KillUser { uid, .. } if killer::has_none(uid) => {
+            let status = ExitStatus::Code(killer::NONE_LEFT);
+            let _ = send(control.as_fd(), &Report::Exited(status), &[]);
+            return Ok(true);
+        }
+        Request::KillUser { uid, ignore_dead } => Job::kill_user(uid, ignore_dead),
     };
     match started {
         Ok(mut job) => {
@@ -191,8 +210,8 @@ impl Job {
         Ok(())
     }
 
-    fn kill_user(uid: u32) -> Result<Self, SandboxError> {
-        let (pid, pidfd) = killer::start(uid)?;
+    fn kill_user(uid: u32, ignore_dead: bool) -> Result<Self, SandboxError> {
+        let (pid, pidfd) = killer::start(uid, ignore_dead)?;
         Ok(Self {
             control: None,
             sync: None,
@@ -302,7 +321,7 @@ impl Job {
 
 fn has_more(socket: &OwnedFd) -> bool {
     let mut polled = [PollFd::new(socket, PollFlags::IN)];
-    let now = rustix::event::Timespec {
+    let now = Timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };

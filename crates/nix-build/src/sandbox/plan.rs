@@ -216,6 +216,8 @@ pub(crate) struct Expected {
     pub(crate) uid: u32,
     /// All three group ids.
     pub(crate) gid: u32,
+    /// The user namespace.
+    pub(crate) namespace: Option<IdMap>,
     /// Supplementary groups, each of which is allowed but needn't be there; `None`: any.
     pub(crate) groups: Option<Vec<u32>>,
     /// Whether the capability sets are empty.
@@ -270,13 +272,7 @@ pub fn plan(input: &SandboxInput<'_>) -> Result<SandboxPlan, SandboxError> {
                 network: confined && input.network != Network::Host,
                 user: confined && !input.is_root,
             },
-            ids: confined.then_some(IdMap {
-                inside_uid: inside.0,
-                inside_gid: inside.1,
-                host_uid: input.identity.uid,
-                host_gid: input.identity.gid,
-                count: input.identity.count,
-            }),
+            ids: id_map(input, inside),
             accept_host_network: input.config.accept_missing.contains(&Layer::Network),
         },
         steps,
@@ -293,6 +289,16 @@ fn inside_ids(input: &SandboxInput<'_>) -> (u32, u32) {
         Confinement::Full if is_range(input) => (0, 0),
         Confinement::Full => (SANDBOX_UID, SANDBOX_GID),
     }
+}
+
+fn id_map(input: &SandboxInput<'_>, (inside_uid, inside_gid): (u32, u32)) -> Option<IdMap> {
+    (input.confinement == Confinement::Full).then_some(IdMap {
+        inside_uid,
+        inside_gid,
+        host_uid: input.identity.uid,
+        host_gid: input.identity.gid,
+        count: input.identity.count,
+    })
 }
 
 fn is_range(input: &SandboxInput<'_>) -> bool {
@@ -378,6 +384,7 @@ fn expected(input: &SandboxInput<'_>, (uid, gid): (u32, u32)) -> Expected {
     Expected {
         uid,
         gid,
+        namespace: id_map(input, (uid, gid)),
         groups: match (input.is_root, confined) {
             (true, true) => Some(Vec::new()),
             (true, false) => Some(input.identity.groups.clone()),

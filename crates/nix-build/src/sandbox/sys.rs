@@ -186,11 +186,13 @@ fn close_from(first: RawFd, flags: u32) -> io::Result<()> {
     done(result)
 }
 
-/// Gives all signals their default effect.
+/// Gives all signals their default effect, also those that the C library keeps for itself.
 pub(crate) fn default_signals() -> io::Result<()> {
-    for signal in 1..=libc::SIGRTMAX() {
+    for signal in 1..=LAST_SIGNAL {
+        let action = KernelAction::default();
         // SAFETY: the default disposition runs no code of ours.
-        if unsafe { libc::signal(signal, libc::SIG_DFL) } == libc::SIG_ERR && !is_reserved(signal) {
+        let result = unsafe { signal_action(signal, &raw const action, std::ptr::null_mut()) };
+        if result != 0 && !matches!(signal, libc::SIGKILL | libc::SIGSTOP) {
             return Err(io::Error::last_os_error());
         }
     }
@@ -199,19 +201,32 @@ pub(crate) fn default_signals() -> io::Result<()> {
 
 /// The first signal that is ignored or handled.
 pub(crate) fn first_signal_not_default() -> Option<c_int> {
-    (1..=libc::SIGRTMAX()).find(|signal| {
-        // SAFETY: a sigaction of zeroes is valid; the kernel overwrites it.
-        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    (1..=LAST_SIGNAL).find(|signal| {
+        let mut action = KernelAction::default();
         // SAFETY: only the present disposition is asked for.
-        let result = unsafe { libc::sigaction(*signal, std::ptr::null(), &raw mut action) };
-        result == 0 && action.sa_sigaction != libc::SIG_DFL
+        let result = unsafe { signal_action(*signal, std::ptr::null(), &raw mut action) };
+        result != 0 || action.handler != libc::SIG_DFL
     })
 }
 
-/// Whether a signal's effect can't be changed: two of the kernel's and those that the C
-/// library keeps for itself.
-fn is_reserved(signal: c_int) -> bool {
-    matches!(signal, libc::SIGKILL | libc::SIGSTOP) || (32..libc::SIGRTMIN()).contains(&signal)
+/// What the kernel has for a signal: at least as large as on any architecture, and zero for
+/// the default.
+#[repr(C)]
+#[derive(Default)]
+struct KernelAction {
+    handler: libc::sighandler_t,
+    flags: c_ulong,
+    restorer: usize,
+    mask: [u64; 2],
+}
+
+const LAST_SIGNAL: c_int = 64;
+
+/// # Safety
+/// A handler in `new` must be one.
+unsafe fn signal_action(signal: c_int, new: *const KernelAction, old: *mut KernelAction) -> c_long {
+    // SAFETY: both are null or as large as the kernel's structure, whose mask has 8 bytes.
+    unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, new, old, 8 as c_ulong) }
 }
 
 /// The kernel's text for an error, as the C library has it.

@@ -13,7 +13,7 @@ use rustix::process::{Signal, getgroups, parent_process_death_signal, umask};
 use rustix::thread::{SecureComputingMode, capabilities, no_new_privs, secure_computing_mode};
 
 use super::error::SandboxError;
-use super::plan::Expected;
+use super::plan::{Expected, IdMap};
 use super::{ids, mounts, sys};
 use crate::config::Layer;
 
@@ -27,6 +27,14 @@ pub(super) fn verify(
     check(Layer::Users, "have the ids of the builder", || {
         has_ids(expected)
     })?;
+    if let Some(ids) = expected
+        .namespace
+        .filter(|_| !missing.contains(&Layer::UserNamespace))
+    {
+        check(Layer::UserNamespace, "be in its user namespace", || {
+            is_mapped(&ids)
+        })?;
+    }
     if !missing.contains(&Layer::Groups) {
         check(Layer::Groups, "be without supplementary groups", || {
             has_groups(expected)
@@ -87,6 +95,13 @@ fn has_ids(expected: &Expected) -> io::Result<bool> {
     let gids = [gid.real, gid.effective, gid.saved];
     Ok(uids.iter().all(|id| id.as_raw() == expected.uid)
         && gids.iter().all(|id| id.as_raw() == expected.gid))
+}
+
+/// Whether the process's user namespace has these user ids.
+fn is_mapped(ids: &IdMap) -> io::Result<bool> {
+    let map = std::fs::read_to_string("/proc/self/uid_map")?;
+    let wanted = [ids.inside_uid, ids.host_uid, ids.count].map(|id| id.to_string());
+    Ok(map.split_ascii_whitespace().eq(wanted.iter()))
 }
 
 fn has_groups(expected: &Expected) -> io::Result<bool> {

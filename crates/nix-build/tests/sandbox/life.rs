@@ -1,0 +1,172 @@
+//! How builders begin and end.
+
+use std::io::Read;
+use std::thread;
+
+use nix_build::helper::{Event, ExitStatus};
+use nix_build::sandbox::plan::Confinement;
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+use crate::world::{World, helper, is_root, pipe, skip};
+
+#[test]
+fn builder_waits_for_the_word() {
+    let world = World::new();
+    let helper = helper();
+    let (mut log, write) = pipe();
+    let mut build = world.start(&helper, world.script("echo ran"), write);
+    assert_eq!(build.read_event(), Event::Waiting);
+    build.kill();
+    assert_eq!(build.read_event(), Event::Exited(ExitStatus::Signal(9)));
+    let mut text = String::new();
+    log.read_to_string(&mut text).expect("the end of the log");
+    assert_eq!(text, "");
+}
+
+#[test]
+fn exit_code_is_told() {
+    let world = World::new();
+    let outcome = world.run(&helper(), world.script("exit 7"));
+    assert_eq!(
+        outcome.events.last(),
+        Some(&Event::Exited(ExitStatus::Code(7)))
+    );
+}
+
+/// Starts a builder that leaves a process behind, and goes on for an hour.
+const LONG: &str = "/nix/store/8*/busybox sleep 3600 & echo ready; wait";
+
+#[test]
+fn killed_build_takes_everything_with_it() {
+    let world = World::new();
+    let helper = helper();
+    let (mut log, write) = pipe();
+    let mut build = world.start(&helper, world.script(LONG), write);
+    assert_eq!(build.read_event(), Event::Waiting);
+    build.go().expect("a helper");
+    assert_eq!(build.read_event(), Event::Started);
+    let mut ready = [0; 6];
+    log.read_exact(&mut ready).expect("a line");
+    build.kill();
+    assert_eq!(build.read_event(), Event::Exited(ExitStatus::Signal(9)));
+    // Nobody holds the log any more.
+    assert_eq!(log.read(&mut ready).expect("the end"), 0);
+}
+
+#[test]
+fn background_processes_end_with_the_builder() {
+    let world = World::new();
+    let helper = helper();
+    let (mut log, write) = pipe();
+    let script = "/nix/store/8*/busybox sleep 3600 & echo ready";
+    let mut build = world.start(&helper, world.script(script), write);
+    assert_eq!(build.read_event(), Event::Waiting);
+    build.go().expect("a helper");
+    assert_eq!(build.read_event(), Event::Started);
+    assert_eq!(build.read_event(), Event::Exited(ExitStatus::Code(0)));
+    let mut text = String::new();
+    log.read_to_string(&mut text).expect("the end of the log");
+    assert_eq!(text, "ready\n");
+}
+
+#[test]
+fn dropped_build_ends() {
+    for confinement in [Confinement::Full, Confinement::None] {
+        let mut world = World::new();
+        world.confinement = confinement;
+        let helper = helper();
+        let (mut log, write) = pipe();
+        let script = match confinement {
+            Confinement::Full => LONG.to_owned(),
+            Confinement::None => {
+                format!("{} sleep 3600 & echo ready; wait", shell_outside(&world))
+            }
+        };
+        let mut build = world.start(&helper, world.script(&script), write);
+        assert_eq!(build.read_event(), Event::Waiting);
+        build.go().expect("a helper");
+        assert_eq!(build.read_event(), Event::Started);
+        let mut ready = [0; 6];
+        log.read_exact(&mut ready).expect("a line");
+        drop(build);
+        let mut rest = String::new();
+        log.read_to_string(&mut rest).expect("the end of the log");
+        assert_eq!(rest, "");
+    }
+}
+
+fn shell_outside(world: &World) -> String {
+    world.path("busybox/busybox").display().to_string()
+}
+
+#[test]
+fn builds_end_with_the_helper() {
+    let world = World::new();
+    let helper = helper();
+    let (mut log, write) = pipe();
+    let mut build = world.start(&helper, world.script(LONG), write);
+    assert_eq!(build.read_event(), Event::Waiting);
+    build.go().expect("a helper");
+    assert_eq!(build.read_event(), Event::Started);
+    let mut ready = [0; 6];
+    log.read_exact(&mut ready).expect("a line");
+    let pid = i32::try_from(helper.pid()).ok().and_then(Pid::from_raw);
+    kill_process(pid.expect("a process"), Signal::KILL).expect("permission");
+    assert_eq!(build.read_event(), Event::HelperGone);
+    assert_eq!(log.read(&mut ready).expect("the end"), 0);
+    assert!(helper.kill_uid(1).is_err());
+}
+
+#[test]
+fn dropped_helper_waits_for_its_builds() {
+    let world = World::new();
+    let helper = helper();
+    let (_log, write) = pipe();
+    let mut build = world.start(&helper, world.script(LONG), write);
+    assert_eq!(build.read_event(), Event::Waiting);
+    let pid = build
+        .pid()
+        .and_then(|pid| Pid::from_raw(pid.try_into().ok()?));
+    drop(helper);
+    assert!(test_kill_process(pid.expect("a process")).is_err());
+}
+
+#[test]
+fn builds_of_several_threads_run_at_once() {
+    let helper = helper();
+    thread::scope(|scope| {
+        for number in 0..8 {
+            let helper = &helper;
+            scope.spawn(move || {
+                let world = World::new();
+                let outcome = world.run(helper, world.script(&format!("echo {number}")));
+                assert_eq!(outcome.log, format!("{number}\n"));
+            });
+        }
+    });
+}
+
+#[test]
+fn all_processes_of_a_user_are_killed() {
+    if !is_root() {
+        return skip("killing other users takes root");
+    }
+    let mut world = World::new();
+    world.confinement = Confinement::None;
+    let helper = helper();
+    let (mut log, write) = pipe();
+    let script = format!(
+        "{0} setsid {0} sleep 3600 & echo ready",
+        shell_outside(&world)
+    );
+    let mut build = world.start(&helper, world.script(&script), write);
+    assert_eq!(build.read_event(), Event::Waiting);
+    build.go().expect("a helper");
+    assert_eq!(build.read_event(), Event::Started);
+    assert_eq!(build.read_event(), Event::Exited(ExitStatus::Code(0)));
+    helper.kill_uid(world.identity.uid).expect("an end");
+    let mut text = String::new();
+    log.read_to_string(&mut text).expect("the end of the log");
+    assert_eq!(text, "ready\n");
+    assert!(helper.kill_uid(0).is_err());
+}

@@ -1,0 +1,5 @@
+//! Builders in the sandbox, as root and without privileges.
+
+mod confinement;
+mod life;
+mod world;
