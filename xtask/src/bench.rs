@@ -8,6 +8,7 @@
 
 mod archive;
 pub(crate) mod bare_walk;
+mod build;
 mod copy;
 mod corpus;
 mod drv;
@@ -20,6 +21,7 @@ mod memory;
 mod program;
 mod query;
 mod report;
+mod scan;
 mod session;
 
 use std::path::{Path, PathBuf};
@@ -75,6 +77,7 @@ const AREAS: &[Area] = &[
     ("memory", memory::run),
     ("durability", durability::run),
     ("drv", drv::run),
+    ("build", build::run),
 ];
 
 /// What all areas share.

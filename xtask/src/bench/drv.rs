@@ -73,7 +73,7 @@ fn in_memory(bench: &Bench, example: &Path, count: usize) -> Result<()> {
 }
 
 /// Lines `WHAT NUMBER`.
-fn parse_numbers(text: &str) -> Result<BTreeMap<String, f64>> {
+pub(super) fn parse_numbers(text: &str) -> Result<BTreeMap<String, f64>> {
     text.lines()
         .map(|line| {
             let (what, number) = line.split_once(' ').context("a line without a number")?;

@@ -1,11 +1,11 @@
 //! The programs that are compared: ours and real Nix, each with a configuration of its own.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::report::Role;
 use crate::peers::Peer;
@@ -100,6 +100,36 @@ impl Program {
         };
         self.set_up(&mut command);
         command.args(["--store", &address(root)?]);
+        Ok(command)
+    }
+
+    /// Builds derivations, one after another.
+    pub(super) fn realise(&self, root: &Path, drvs: &[String]) -> Result<Command> {
+        let mut command = match &self.kind {
+            Kind::Ours { nix_serve } => {
+                // It goes by the name that it is called by.
+                let face = self.conf.join("nix-store");
+                if face.symlink_metadata().is_err() {
+                    symlink(nix_serve, &face)?;
+                }
+                Command::new(face)
+            }
+            Kind::Real { nix_store, .. } => Command::new(nix_store),
+        };
+        self.set_up(&mut command);
+        command.args(["--realise", "--store", &address(root)?]);
+        command.args(drvs);
+        Ok(command)
+    }
+
+    /// Makes derivations of an expression; for real Nix alone.
+    pub(super) fn instantiate(&self, root: &Path, expression: &Path) -> Result<Command> {
+        let Kind::Real { nix_store, .. } = &self.kind else {
+            bail!("ours evaluates no expressions");
+        };
+        let mut command = Command::new(nix_store.with_file_name("nix-instantiate"));
+        self.set_up(&mut command);
+        command.args(["--store", &address(root)?]).arg(expression);
         Ok(command)
     }
 
