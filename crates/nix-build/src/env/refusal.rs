@@ -1,6 +1,6 @@
 //! Attributes that can't be used, as a failure of the build.
 
-use nix_base::{StoreDir, StorePath};
+use nix_base::{BuildStatus, StoreDir, StorePath};
 use nix_drv::Error;
 use nix_drv::options::OptionError;
 
@@ -16,6 +16,11 @@ pub fn options_failure(store_dir: &StoreDir, drv_path: &StorePath, error: &Error
             let cause = cause.map_or_else(|| wrong.to_string(), ToString::to_string);
             format!("cannot process __json attribute of '{drv_path}': {cause}")
         }
+        Error::Option(OptionError::Type { attribute, .. })
+            if attribute.starts_with("exportReferencesGraph") =>
+        {
+            "'exportReferencesGraph' value is not an array or a string".to_owned()
+        }
         Error::Option(OptionError::Type {
             attribute,
             expected,
@@ -27,7 +32,9 @@ pub fn options_failure(store_dir: &StoreDir, drv_path: &StorePath, error: &Error
             format!("path '{reference}' is not in the Nix store")
         }
         Error::Option(OptionError::Reference { reference, .. }) => {
-            format!("derivation contains an illegal reference specifier '{reference}'")
+            // Nix compat: there it is found after the build, among the checks of outputs.
+            let text = format!("derivation contains an illegal reference specifier '{reference}'");
+            return BuildFailure::new(BuildStatus::OutputRejected, text);
         }
         Error::Option(OptionError::OddTokens(_) | OptionError::FileName(_)) => error.to_string(),
         _ => {
