@@ -8,7 +8,6 @@
 //!
 //! The lock is gone with the process. Nothing is ever written to the files, and none is removed.
 
-mod kill;
 mod pool;
 #[cfg(test)]
 mod tests;
@@ -71,14 +70,6 @@ pub enum UsersError {
     UnsafeDirectory {
         /// The directory.
         path: PathBuf,
-    },
-    /// Processes of the user survive.
-    #[error("processes of user {uid} can't be killed: pid {pid} is still there")]
-    StillRunning {
-        /// The user.
-        uid: u32,
-        /// One of its processes.
-        pid: u32,
     },
     /// A system call failed.
     #[error("cannot {operation} '{subject}'")]
@@ -151,20 +142,6 @@ impl BuildUser {
             is_caller: true,
             lock: None,
         })
-    }
-
-    /// Kills every process that runs as one of these ids, and waits until none is left.
-    ///
-    /// Does nothing for the user that runs this process. Builds in a process namespace of their
-    /// own don't need it: their processes end with the namespace.
-    ///
-    /// # Errors
-    /// Some process can't be killed.
-    pub fn kill_processes(&self) -> Result<(), UsersError> {
-        match self.is_caller {
-            true => Ok(()),
-            false => kill::kill_processes(self.uid, self.count),
-        }
     }
 
     /// Whether a lock keeps these ids from other builds.

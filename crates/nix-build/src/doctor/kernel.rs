@@ -196,31 +196,35 @@ pub(super) fn landlock() -> Check {
 /// Tries the limits that are configured, or some.
 pub(super) fn control_groups(limits: &ResourceLimits, without: State) -> Check {
     let name = Layer::Cgroups.name();
-    let is_asked_for = limits.memory.is_some() || limits.processes.is_some();
-    let one = |memory, processes| ResourceLimits {
-        memory,
-        processes,
-        disk: None,
+    let memory = limits.memory.or(Some(1 << 40));
+    let processes = limits.processes.or(Some(10_000));
+    let missing = |memory, processes| {
+        cgroup::describe_missing(&ResourceLimits {
+            memory,
+            processes,
+            disk: None,
+        })
     };
-    let memory = one(limits.memory.or(Some(1 << 40)), None);
-    let processes = one(None, limits.processes.or(Some(10_000)));
-    let missing = [memory, processes].map(|limits| cgroup::describe_missing(&limits));
-    let found = match &missing {
-        [None, None] => "memory and the number of processes can be limited".to_owned(),
-        [Some(_), None] => "the number of processes can be limited, memory can't".to_owned(),
-        [None, Some(_)] => "memory can be limited, the number of processes can't".to_owned(),
-        [Some(_), Some(_)] => "neither memory nor the number of processes can be limited".into(),
+    let (no_memory, no_processes) = (missing(memory, None), missing(None, processes));
+    let found = match (&no_memory, &no_processes) {
+        (None, None) => {
+            return Check::ok(name, "memory and the number of processes can be limited");
+        }
+        (Some(_), None) => "the number of processes can be limited, memory can't",
+        (None, Some(_)) => "memory can be limited, the number of processes can't",
+        (Some(_), Some(_)) => "neither memory nor the number of processes can be limited",
     };
-    let is_wanting = limits.memory.is_some() && missing[0].is_some()
-        || limits.processes.is_some() && missing[1].is_some();
-    let state = match () {
-        () if missing == [None, None] => return Check::ok(name, found),
-        () if is_asked_for && is_wanting => without,
-        () => State::Warning,
+    let is_wanting = limits.memory.is_some() && no_memory.is_some()
+        || limits.processes.is_some() && no_processes.is_some();
+    let cause = match no_memory.is_some() && no_processes.is_some() {
+        true => missing(memory, processes),
+        false => no_memory.or(no_processes),
     };
-    let causes: Vec<String> = missing.into_iter().flatten().collect();
-    let fix = "run the server in a control group that is delegated to it (as root, or in a \
-               systemd unit with 'Delegate=yes', or by 'systemd-run --user --scope -p \
-               Delegate=yes')";
-    Check::bad(name, state, format!("{found}: {}", causes.join("; ")), fix)
+    Check::bad(
+        name,
+        if is_wanting { without } else { State::Warning },
+        format!("{found}: {}", cause.unwrap_or_default()),
+        "run the server in a control group that is delegated to it (as root, or in a systemd \
+         unit with 'Delegate=yes', or by 'systemd-run --user --scope -p Delegate=yes')",
+    )
 }

@@ -114,6 +114,7 @@ fn in_child() -> io::Result<Vec<u8>> {
     match unsafe { fork() }? {
         ForkResult::Child => {
             try_steps(&plan, its.as_fd());
+            // SAFETY: nothing of the parent's runs, no destructor and no handler.
             unsafe { libc::_exit(0) }
         }
         ForkResult::Parent { child } => {
@@ -171,6 +172,7 @@ fn try_steps(plan: &Plan, out: BorrowedFd<'_>) {
     match unsafe { fork() } {
         Ok(ForkResult::Child) => {
             try_mounts(plan, out);
+            // SAFETY: nothing of the parent's runs, no destructor and no handler.
             unsafe { libc::_exit(0) }
         }
         Ok(ForkResult::Parent { child }) => {

@@ -2,10 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::Command;
 
-use super::kill::user_among;
 use super::pool::{Kind, Member};
 use super::{BuildUser, SLOT_IDS, UserPool, UsersError};
 use crate::config::BuildUsers;
@@ -222,45 +219,4 @@ fn without_root_there_are_no_other_users() {
     let dir = tempfile::tempdir().unwrap();
     let error = UserPool::new(&BuildUsers::AUTOMATIC, dir.path()).unwrap_err();
     assert!(matches!(error, UsersError::NotRoot));
-}
-
-#[test]
-fn kills_what_runs_as_the_user_and_nothing_else() {
-    let Some(state) = state() else { return };
-    // Ids that no other test uses.
-    let users = BuildUsers::Automatic {
-        start: START + 100 * SLOT_IDS,
-        count: SLOT_IDS,
-    };
-    let pool = UserPool::new(&users, state.path()).unwrap();
-    let user = pool.try_acquire(true).unwrap().unwrap();
-    let sleeper = |uid: Option<u32>| {
-        let mut command = Command::new("sleep");
-        command.arg("1000");
-        if let Some(uid) = uid {
-            command.uid(uid);
-        }
-        command.spawn().unwrap()
-    };
-    let mut first = sleeper(Some(user.uid));
-    let mut last = sleeper(Some(user.uid + SLOT_IDS - 1));
-    let mut other = sleeper(None);
-    user.kill_processes().unwrap();
-    assert_eq!(first.wait().unwrap().signal(), Some(libc::SIGKILL));
-    assert_eq!(last.wait().unwrap().signal(), Some(libc::SIGKILL));
-    assert!(other.try_wait().unwrap().is_none());
-    user.kill_processes().unwrap();
-    other.kill().unwrap();
-    other.wait().unwrap();
-}
-
-#[test]
-fn dead_processes_have_no_user() {
-    let status = |state: &str, uids: &str| format!("Name:\tx\nState:\t{state}\nUid:\t{uids}\n");
-    let users = 100..200;
-    let among = |state, uids| user_among(&status(state, uids), &users);
-    assert_eq!(among("S (sleeping)", "0\t150\t0\t0"), Some(150));
-    assert_eq!(among("S (sleeping)", "0\t0\t0\t0"), None);
-    assert_eq!(among("Z (zombie)", "150\t150\t150\t150"), None);
-    assert_eq!(user_among("", &users), None);
 }
