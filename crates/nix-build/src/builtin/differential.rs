@@ -8,8 +8,9 @@
 mod channels;
 mod environments;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -20,8 +21,11 @@ use test_support::{Machine, Peer};
 
 use super::{BuiltinCall, FixedOutput, run_to_exit_code};
 
-/// Names the file with the call that is to be run.
-const CALL: &str = "NIX_BUILD_TEST_BUILTIN_CALL";
+/// Names the file with the calls that are to be run.
+const CALLS: &str = "NIX_BUILD_TEST_BUILTIN_CALLS";
+
+/// Stands between what two of them say, and before the exit code of the first.
+const MARK: &str = "\n=== ended with ";
 
 /// What the cases become derivations with.
 const EXPRESSION: &str = r#"
@@ -41,7 +45,15 @@ struct Bench<'a> {
     cases: BTreeMap<String, Value>,
 }
 
-/// How one case ended.
+/// A derivation that real Nix built, and what ours is to do for it.
+struct Pair {
+    name: String,
+    drv_path: String,
+    real: String,
+    call: BuiltinCall,
+}
+
+/// How one case ended with ours.
 #[derive(Debug)]
 struct Ended {
     ok: bool,
@@ -50,9 +62,12 @@ struct Ended {
 
 impl<'a> Bench<'a> {
     fn new(peer: &'a Peer) -> Self {
+        let machine = Machine::with(peer);
+        // Nothing here has to outlive a power cut.
+        machine.configure("fsync-metadata = false");
         Self {
             peer,
-            machine: Machine::with(peer),
+            machine,
             cases: BTreeMap::new(),
         }
     }
@@ -87,87 +102,116 @@ impl<'a> Bench<'a> {
         self.nix_store(&realise, false);
 
         // Both are sorted by name.
-        let mut ended = BTreeMap::new();
-        for (name, path) in self.cases.keys().zip(paths) {
-            let ours = self.compare_one(name, path, may_differ.contains(&name.as_str()));
-            ended.insert(name.clone(), ours);
+        let place = tempfile::tempdir().unwrap();
+        let pairs: Vec<Pair> = self
+            .cases
+            .keys()
+            .zip(&paths)
+            .map(|(name, path)| self.pair(name, path, &place.path().join(name)))
+            .collect();
+        for pair in self.invalid(&pairs) {
+            // Some failures end all builds, in spite of `--keep-going`.
+            self.nix_store(&["-r", &pair.drv_path], false);
         }
-        ended
+        let failed: BTreeSet<&str> = self
+            .invalid(&pairs)
+            .map(|pair| pair.name.as_str())
+            .collect();
+        let ours = self.run(&pairs);
+        for (pair, ours) in pairs.iter().zip(&ours) {
+            if may_differ.contains(&pair.name.as_str()) {
+                continue;
+            }
+            let label = format!("{} {}", self.peer.version(), pair.name);
+            let real_ok = !failed.contains(pair.name.as_str());
+            assert_eq!(ours.ok, real_ok, "{label}: {}", ours.text);
+            if ours.ok {
+                assert_eq!(
+                    listing(&pair.call.outputs["out"]),
+                    listing(&self.machine.on_disk(&pair.real)),
+                    "{label}"
+                );
+            }
+        }
+        let names = pairs.into_iter().map(|pair| pair.name);
+        names.zip(ours).collect()
     }
 
-    fn compare_one(&self, name: &str, drv_path: &str, may_differ: bool) -> Ended {
-        let label = format!("{} {name}", self.peer.version());
+    /// What is to be built twice.
+    fn pair(&self, name: &str, drv_path: &str, place: &Path) -> Pair {
         let text = fs::read(self.machine.on_disk(drv_path)).unwrap();
         let (store, own_name) = (StoreDir::default(), name.parse().unwrap());
         let drv = Derivation::parse(&text, &store, &own_name, Strictness::Strict).unwrap();
-        let real = str::from_utf8(drv.basic.env_var("out").unwrap()).unwrap();
-        let place = tempfile::tempdir().unwrap();
+        let drv = drv.basic;
+        fs::create_dir(place).unwrap();
         let call = BuiltinCall {
             name: self.cases[name]["builder"].as_str().unwrap().to_owned(),
             env: drv
-                .basic
                 .env
                 .iter()
                 .map(|(name, value)| (name.to_vec(), value.to_vec()))
                 .collect(),
             structured_attrs: None,
-            outputs: BTreeMap::from([("out".to_owned(), place.path().join("out"))]),
+            outputs: BTreeMap::from([("out".to_owned(), place.join("out"))]),
             ca_bundle: None,
             netrc: None,
             hashed_mirrors: Vec::new(),
-            fixed: drv.basic.env_var("outputHash").map(|hash| FixedOutput {
+            fixed: drv.env_var("outputHash").map(|hash| FixedOutput {
                 algo: "sha256".to_owned(),
                 hex: String::from_utf8(hash.to_vec()).unwrap(),
                 flat: true,
             }),
             impure: false,
             connect_timeout: 0,
-            build_dir: place.path().to_owned(),
+            build_dir: place.to_owned(),
         };
-        let ours = self.run(&call);
-        if !self.is_valid(real) {
-            // Some failures end all builds, in spite of `--keep-going`.
-            self.nix_store(&["-r", drv_path], false);
+        Pair {
+            name: name.to_owned(),
+            drv_path: drv_path.to_owned(),
+            real: String::from_utf8(drv.env_var("out").unwrap().to_vec()).unwrap(),
+            call,
         }
-        let real_ok = self.is_valid(real);
-        if may_differ {
-            return ours;
-        }
-        assert_eq!(ours.ok, real_ok, "{label}: {}", ours.text);
-        if ours.ok {
-            assert_eq!(
-                listing(&place.path().join("out")),
-                listing(&self.machine.on_disk(real)),
-                "{label}"
-            );
-        }
-        ours
     }
 
-    fn run(&self, call: &BuiltinCall) -> Ended {
+    /// Runs all of ours, one after the other, in one process.
+    fn run(&self, pairs: &[Pair]) -> Vec<Ended> {
+        let calls: Vec<&BuiltinCall> = pairs.iter().map(|pair| &pair.call).collect();
         let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), postcard::to_stdvec(call).unwrap()).unwrap();
+        fs::write(file.path(), postcard::to_stdvec(&calls).unwrap()).unwrap();
         let this = std::env::current_exe().unwrap();
         let arguments = [
             "--exact",
             "--nocapture",
             "builtin::differential::on_the_machine",
         ];
-        let output = self
-            .machine
-            .command(this, arguments)
-            .env(CALL, file.path())
-            .output()
-            .unwrap();
-        Ended {
-            ok: output.status.success(),
-            text: String::from_utf8_lossy(&output.stderr).into_owned(),
+        let mut command = self.machine.command(this, arguments);
+        let output = command.env(CALLS, file.path()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8_lossy(&output.stderr);
+        let mut ended: Vec<Ended> = text
+            .split(MARK)
+            .map(|part| Ended {
+                // How the one before ended comes right behind the mark.
+                ok: false,
+                text: part.to_owned(),
+            })
+            .collect();
+        for at in 1..ended.len() {
+            ended[at - 1].ok = ended[at].text.starts_with("0\n");
         }
+        ended.truncate(pairs.len());
+        assert_eq!(ended.len(), pairs.len(), "{text}");
+        ended
     }
 
-    fn is_valid(&self, path: &str) -> bool {
-        self.nix_store(&["--check-validity", "--print-invalid", path], true)
-            .is_empty()
+    /// Those that real Nix didn't build.
+    fn invalid<'p>(&self, pairs: &'p [Pair]) -> impl Iterator<Item = &'p Pair> {
+        let mut arguments = vec!["--check-validity", "--print-invalid"];
+        arguments.extend(pairs.iter().map(|pair| pair.real.as_str()));
+        let invalid = self.nix_store(&arguments, true);
+        pairs
+            .iter()
+            .filter(move |pair| invalid.lines().any(|line| line == pair.real))
     }
 
     fn nix_store(&self, arguments: &[&str], must_succeed: bool) -> String {
@@ -182,9 +226,15 @@ impl<'a> Bench<'a> {
 #[test]
 #[allow(clippy::disallowed_methods)]
 fn on_the_machine() {
-    if let Some(file) = std::env::var_os(CALL) {
-        let call: BuiltinCall = postcard::from_bytes(&fs::read(file).unwrap()).unwrap();
-        assert_eq!(run_to_exit_code(&call), 0);
+    let Some(file) = std::env::var_os(CALLS) else {
+        return;
+    };
+    let calls: Vec<BuiltinCall> = postcard::from_bytes(&fs::read(file).unwrap()).unwrap();
+    for call in calls {
+        let code = run_to_exit_code(&call);
+        std::io::stderr()
+            .write_all(format!("{MARK}{code}\n").as_bytes())
+            .unwrap();
     }
 }
 
