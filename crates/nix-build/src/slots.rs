@@ -6,7 +6,8 @@
 //! ```text
 //! gate              flock, held for a few system calls by whoever looks or changes
 //! slot-<n>          flock: somebody builds
-//! ticket-<n>        flock: somebody waits; the lowest is next, a free one is dead
+//! ticket-<n>        flock: somebody waits; the lowest is next, a free one is dead and goes
+//!                   once it is the lowest
 //! ```
 //!
 //! A slot is taken under the gate, if no ticket of a living waiter is before one's own and
@@ -117,7 +118,8 @@ fn pause_at(place: usize) -> Duration {
     Duration::from_millis(match place {
         1 => 5,
         2..=4 => 15,
-        _ => 50,
+        5..=20 => 50,
+        _ => 200,
     })
 }
 

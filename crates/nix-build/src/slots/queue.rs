@@ -40,7 +40,7 @@ pub(super) fn attempt<'d>(
     ticket: &mut Option<Ticket<'d>>,
 ) -> Result<Attempt, LockError> {
     let files = list(dir)?;
-    let ahead = living_before(dir, &files.tickets, ticket.as_ref().map(|t| t.number))?;
+    let ahead = waiting_before(dir, &files.tickets, ticket.as_ref().map(|t| t.number))?;
     if ahead == 0
         && let Some(slot) = free_slot(dir, &files.slots, max_jobs)?
     {
@@ -79,24 +79,27 @@ fn number_of(name: &str, prefix: &str) -> Option<u64> {
     name.strip_prefix(prefix)?.parse().ok()
 }
 
-/// How many living waiters come before the ticket `own`, or in all. Dead ones are removed.
-fn living_before(
+/// How many tickets come before `own`, or are there in all. The first of them belongs to a
+/// living waiter: dead ones are removed as they come to the front, so that a look costs the
+/// same in a long queue.
+fn waiting_before(
     dir: &LockDirectory,
     tickets: &BTreeSet<u64>,
     own: Option<u64>,
 ) -> Result<usize, LockError> {
-    let mut living = 0;
-    for &number in tickets.range(..own.unwrap_or(u64::MAX)) {
+    let before = tickets.range(..own.unwrap_or(u64::MAX));
+    let mut count = before.clone().count();
+    for &number in before {
         let name = ticket_name(number);
-        let Some(file) = dir.open_existing(&name)? else {
-            continue;
-        };
-        match dir.try_lock(&file, &name)? {
-            true => dir.remove(&name)?,
-            false => living += 1,
+        if let Some(file) = dir.open_existing(&name)? {
+            if !dir.try_lock(&file, &name)? {
+                break;
+            }
+            dir.remove(&name)?;
         }
+        count -= 1;
     }
-    Ok(living)
+    Ok(count)
 }
 
 /// A slot, if fewer than `max_jobs` are held.
