@@ -89,7 +89,7 @@ fn unflushed(store: &TempStore) -> String {
 }
 
 /// Real Nix of release `peer` finds nothing wrong, and neither do we.
-fn assert_clean(store: &TempStore, peer: &Peer, what: &str) {
+pub(super) fn assert_clean(store: &TempStore, peer: &Peer, what: &str) {
     let mut ours = Command::new(SERVER);
     ours.args(["verify", "--check-contents", "--store", &store.address()]);
     let output = ours.output().unwrap();
@@ -140,7 +140,7 @@ fn kill_everywhere(name: &str, import: &Import, step: u64) -> u64 {
     points
 }
 
-fn step() -> u64 {
+pub(super) fn step() -> u64 {
     if std::env::var_os("SOAK").is_some() {
         1
     } else {

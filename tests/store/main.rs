@@ -5,4 +5,5 @@
     reason = "tests panic when something is amiss, and read SOAK themselves"
 )]
 
+mod build_kills;
 mod kills;

@@ -1,10 +1,13 @@
 //! Kills a program at its n-th system call.
 //!
 //! The program is started stopped, seized with ptrace, and run from system call to system
-//! call; only its first thread is watched, and only what follows its `exec` is counted.
+//! call. All its threads are watched and counted together, from its `exec` on; processes that
+//! it starts are not.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use posix::sys::ptrace::{self, Event, Options};
@@ -48,36 +51,49 @@ pub fn run_and_kill_at<S: AsRef<OsStr>>(
         .args(arguments)
         .stdin(input)
         .stdout(Stdio::null())
-        .stderr(Stdio::null());
+        .stderr(Stdio::null())
+        // Threads are waited for by their group: other tests have children, too.
+        .process_group(0);
     let child = command.spawn().expect("the shell starts");
     let pid = Pid::from_raw(i32::try_from(child.id()).expect("process ids are small"));
     let stopped = waitpid(pid, Some(WaitPidFlag::WUNTRACED)).expect("the child stops");
     assert_eq!(stopped, WaitStatus::Stopped(pid, Signal::SIGSTOP));
-    let options =
-        Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACEEXEC | Options::PTRACE_O_EXITKILL;
+    let options = Options::PTRACE_O_TRACESYSGOOD
+        | Options::PTRACE_O_TRACEEXEC
+        | Options::PTRACE_O_TRACECLONE
+        | Options::PTRACE_O_EXITKILL;
     ptrace::seize(pid, options).expect("the child can be traced");
     kill(pid, Signal::SIGCONT).expect("the child goes on");
     trace(pid, at)
 }
 
 fn trace(pid: Pid, at: u64) -> Traced {
+    let group = Pid::from_raw(-pid.as_raw());
     let mut calls = 0;
     let mut counting = false;
-    let mut inside = false;
+    // Threads within a system call.
+    let mut inside = HashSet::new();
     loop {
-        let signal = match waitpid(pid, None).expect("the child can be waited for") {
-            WaitStatus::Exited(_, status) => return Traced::Ended { status, calls },
-            WaitStatus::Signaled(_, Signal::SIGKILL, _) => return Traced::Killed,
-            WaitStatus::Signaled(_, signal, _) => panic!("the program died of {signal}"),
+        let status = waitpid(group, Some(WaitPidFlag::__WALL)).expect("it can be waited for");
+        let thread = status.pid().expect("the status is some thread's");
+        let signal = match status {
+            WaitStatus::Exited(ended, status) if ended == pid => {
+                return Traced::Ended { status, calls };
+            }
+            WaitStatus::Signaled(ended, signal, _) if ended == pid => match signal {
+                Signal::SIGKILL => return Traced::Killed,
+                signal => panic!("the program died of {signal}"),
+            },
+            WaitStatus::Exited(..) | WaitStatus::Signaled(..) => continue,
             WaitStatus::PtraceEvent(_, _, event) if event == Event::PTRACE_EVENT_EXEC as i32 => {
                 // The stop at the end of execve itself follows.
                 counting = true;
-                inside = true;
+                inside.insert(thread);
                 None
             }
             WaitStatus::PtraceSyscall(_) if counting => {
-                inside = !inside;
-                if inside {
+                if !inside.remove(&thread) {
+                    inside.insert(thread);
                     calls += 1;
                     if calls == at {
                         kill(pid, Signal::SIGKILL).expect("the child can be killed");
@@ -89,7 +105,7 @@ fn trace(pid: Pid, at: u64) -> Traced {
             _ => None,
         };
         // It may have been killed in the meantime; the wait tells.
-        let _ = ptrace::syscall(pid, signal);
+        let _ = ptrace::syscall(thread, signal);
     }
 }
 
@@ -111,5 +127,16 @@ mod tests {
         assert_eq!(run(1), Traced::Killed);
         assert_eq!(run(calls), Traced::Killed);
         assert!(matches!(run(calls + 1), Traced::Ended { .. }));
+    }
+
+    #[test]
+    fn leaves_what_the_program_starts_alone() {
+        let input = File::open("/dev/null").unwrap();
+        let script = ["-c", "/bin/true; /bin/true"];
+        let traced = run_and_kill_at(OsStr::new("/bin/sh"), &script, input, u64::MAX);
+        assert!(
+            matches!(traced, Traced::Ended { status: 0, .. }),
+            "{traced:?}"
+        );
     }
 }
