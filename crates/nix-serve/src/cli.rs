@@ -31,12 +31,13 @@ mod settings;
 mod signals;
 mod stderr_queue;
 mod store_face;
+mod supervise_face;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
 
-use context::Context;
+use context::{Context, SUPERVISE};
 use env::Environment;
 use low_args::{Command, GlobalArgs, LowArgs};
 use report::Colour;
@@ -100,6 +101,9 @@ fn parse(argv: &[OsString]) -> Result<LowArgs, Refusal> {
         Some("nix-copy-closure") => copy_closure_face::parse(words).map_err(Refusal::Usage),
         Some("nix-store") => store_face::parse(words).map_err(Refusal::Usage),
         _ if is_connection => store_face::parse(words).map_err(Refusal::Usage),
+        _ if words.first().is_some_and(|word| word == SUPERVISE) => {
+            supervise_face::parse(&words[1..]).map_err(Refusal::Usage)
+        }
         _ if words == [OsStr::new("--self-check")] => Ok(LowArgs {
             global: GlobalArgs::default(),
             command: Command::SelfCheck,

@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
-use super::context::SUPERVISE;
 use super::drv_args::DrvCommand;
 use super::log_format::LogFormat;
 use super::low_args::{
@@ -137,8 +136,6 @@ enum Own {
         #[arg(long)]
         json: bool,
     },
-    #[command(name = SUPERVISE, hide = true)]
-    SuperviseBuild { dir: PathBuf },
     /// Copy paths and what they refer to, to or from another store
     #[command(after_help = COPY_EXAMPLES)]
     Copy(CopyOptions),
@@ -286,7 +283,6 @@ impl From<Own> for Command {
             Own::Build(options) => Self::Build(options.into()),
             Own::Log { paths } => Self::Log(paths),
             Own::Doctor { json } => Self::Doctor { json },
-            Own::SuperviseBuild { dir } => Self::SuperviseBuild(dir),
             Own::Copy(options) => Self::Copy(options.into()),
             Own::Add { name, files } => Self::Add(AddArgs { files, name }),
             Own::Dump { path } => Self::Dump(path),
