@@ -2,8 +2,8 @@
 //!
 //! Whatever 32 bytes one looks at, eight of them in a row begin at a place that is a
 //! multiple of 24. So only those places are looked at: the eight bytes there are a number,
-//! and a filter of one bit for each value of its hash tells whether some needle has these
-//! eight bytes anywhere it matters. Few other numbers pass, and those are looked up.
+//! and a Bloom filter tells whether some needle has these eight bytes anywhere it matters.
+//! Few other numbers pass, and those are looked up.
 //!
 //! ```text
 //! data     ........|.......WORD....|................WORD....|
@@ -16,13 +16,16 @@
 
 use nix_base::StorePathHash;
 
+#[cfg(test)]
+mod tests;
+
 /// A set of hashes to look for.
 #[derive(Debug)]
 pub(crate) struct Needles {
     hashes: Vec<StorePathHash>,
-    /// One bit for each value that the hash of a word can have.
+    /// Two bits for each word, at places that its hash tells.
     filter: Box<[u64]>,
-    /// How far the hash of a word is shifted to be a place in the filter.
+    /// How far the hash of a word is shifted to be the number of a place in the filter.
     filter_shift: u32,
     /// Where the entries of each bucket begin, and one more for the end.
     starts: Box<[u32]>,
@@ -53,7 +56,7 @@ impl Needles {
         let mut needles = Self {
             hashes,
             filter: vec![0; 1 << (filter_bits - 6)].into(),
-            filter_shift: 64 - filter_bits,
+            filter_shift: 64 - (filter_bits - 6),
             starts: vec![0; (1 << bucket_bits) + 1].into(),
             bucket_shift: 64 - bucket_bits,
             entries: Box::default(),
@@ -66,8 +69,7 @@ impl Needles {
     fn fill(&mut self, count: usize) {
         for entry in words_of(&self.hashes) {
             let mixed = mix(entry.word);
-            let place = mixed >> self.filter_shift;
-            self.filter[index(place >> 6)] |= 1 << (place & 63);
+            self.filter[index(mixed >> self.filter_shift)] |= mark(mixed);
             self.starts[index(mixed >> self.bucket_shift) + 1] += 1;
         }
         for i in 1..self.starts.len() {
@@ -107,11 +109,16 @@ impl Needles {
             let Some(word) = block.first_chunk() else {
                 continue;
             };
-            let mixed = mix(u64::from_le_bytes(*word));
-            let place = mixed >> self.filter_shift;
+            let word = u64::from_le_bytes(*word);
+            let mixed = mix(word);
+            // Without a jump, since nobody could tell where it goes: what can't be digits is
+            // looked for in the first place, where no place is full.
+            let plausible = u64::from(may_be_digits(word)).wrapping_neg();
+            let place = mixed >> self.filter_shift & plausible;
+            let mark = mark(mixed) | !plausible;
             // Always in the filter: the shift leaves no larger number.
-            let bits = filter.get(index(place >> 6)).copied().unwrap_or(0);
-            if bits >> (place & 63) & 1 != 0 {
+            let marks = filter.get(index(place)).copied().unwrap_or(0);
+            if marks & mark == mark {
                 self.look_up(data, i * STRIDE, mixed, &mut found);
             }
         }
@@ -165,6 +172,20 @@ fn words_of(hashes: &[StorePathHash]) -> impl Iterator<Item = Entry> {
 /// Spreads a word over all bits, the upper ones most. No two words give the same.
 const fn mix(word: u64) -> u64 {
     word.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Whether no byte is beyond ASCII, a space, or most other characters that stand between
+/// words. All digits of hashes have one of the bits 4 and 6.
+const fn may_be_digits(word: u64) -> bool {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let either = (word >> 4 | word >> 6) & EACH;
+    either == EACH && word & (EACH << 7) == 0
+}
+
+/// Two bits of a place in the filter, or one by chance. The upper bits of the hash tell the
+/// place, so these come from below.
+const fn mark(mixed: u64) -> u64 {
+    1 << (mixed >> 30 & 63) | 1 << (mixed >> 24 & 63)
 }
 
 /// How many bits a number below `count` has.
