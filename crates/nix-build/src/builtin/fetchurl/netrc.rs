@@ -7,33 +7,24 @@ use super::address::Credentials;
 /// fits.
 pub(super) fn find(text: &[u8], host: &str) -> Option<Credentials> {
     let mut words = Words { rest: text };
-    let mut current: Option<(Option<Vec<u8>>, Option<Vec<u8>>)> = None;
     while let Some(word) = words.next() {
-        match (word.as_slice(), &mut current) {
-            (b"machine" | b"default", Some(_)) => break,
-            (b"machine", None) => {
-                if words.next()?.eq_ignore_ascii_case(host.as_bytes()) {
-                    current = Some((None, None));
+        match word.as_slice() {
+            b"machine" => {
+                let name = words.next()?;
+                if name.eq_ignore_ascii_case(host.as_bytes()) {
+                    return words.entry();
                 }
             }
-            (b"default", None) => current = Some((None, None)),
-            (b"login", Some((login, _))) => *login = Some(words.next()?),
-            (b"password", Some((_, password))) => *password = Some(words.next()?),
-            (b"login" | b"password" | b"account", _) => {
+            b"default" => return words.entry(),
+            b"login" | b"password" | b"account" => {
                 words.next()?;
             }
-            (b"macdef", _) => words.skip_macro(),
+            b"macdef" => words.skip_macro(),
             // Nothing that has a meaning.
             _ => {}
         }
     }
-    match current? {
-        (None, None) => None,
-        (login, password) => Some(Credentials {
-            user: login.unwrap_or_default(),
-            password: password.unwrap_or_default(),
-        }),
-    }
+    None
 }
 
 /// Words between white space, some of them in quotes; `#` at the start of one hides the
@@ -43,6 +34,25 @@ struct Words<'a> {
 }
 
 impl Words<'_> {
+    /// What is said about a host, up to the next one.
+    fn entry(&mut self) -> Option<Credentials> {
+        let (mut user, mut password) = (None, None);
+        while let Some(word) = self.next() {
+            match word.as_slice() {
+                b"machine" | b"default" => break,
+                b"login" => user = self.next(),
+                b"password" => password = self.next(),
+                b"account" => drop(self.next()),
+                b"macdef" => self.skip_macro(),
+                _ => {}
+            }
+        }
+        (user.is_some() || password.is_some()).then(|| Credentials {
+            user: user.unwrap_or_default(),
+            password: password.unwrap_or_default(),
+        })
+    }
+
     fn next(&mut self) -> Option<Vec<u8>> {
         loop {
             self.rest = self.rest.trim_ascii_start();

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use self::server::{Reply, Server};
+use self::server::{AUTHORITY, Reply, Server};
 use super::*;
 use crate::builtin::{BuiltinError, FixedOutput};
 
@@ -301,6 +301,32 @@ fn without_certificates_nothing_is_fetched_securely() {
     assert_eq!(server.requests().len(), 0);
     fetch.call.ca_bundle = Some(b"nothing of use".to_vec());
     assert!(fetch.error().starts_with("unable to download 'https://"));
+}
+
+#[test]
+fn only_the_given_certificates_are_trusted() {
+    let server = Server::secure("127.0.0.1", |_| Reply::ok(b"secret"));
+    let mut fetch = Fetch::new(&server.url("x"));
+    fetch.call.ca_bundle = Some([b"# a comment\n", AUTHORITY].concat());
+    assert_eq!(fetch.run().unwrap(), b"secret");
+    let fetched = server.requests().len();
+
+    // Another authority, a certificate that isn't one, none at all.
+    for bundle in [include_bytes!("tests/server.pem").to_vec(), Vec::new()] {
+        let mut fetch = Fetch::new(&server.url("x"));
+        fetch.call.ca_bundle = Some(bundle);
+        let error = fetch.error();
+        assert!(error.contains("certificate"), "{error}");
+    }
+    assert_eq!(server.requests().len(), fetched, "no request was sent");
+
+    // The certificate is for another name.
+    let server = Server::secure("127.0.0.2", |_| Reply::ok(b"secret"));
+    let mut fetch = Fetch::new(&server.url("x"));
+    fetch.call.ca_bundle = Some(AUTHORITY.to_vec());
+    let error = fetch.error();
+    assert!(error.contains("certificate"), "{error}");
+    assert_eq!(server.requests().len(), 0);
 }
 
 #[test]

@@ -223,7 +223,7 @@ impl Place {
         if let Some((last, fd)) = &*self.last_parent.borrow()
             && last == parents
         {
-            return Ok(fd.try_clone().map_err(WalkError::from_io)?);
+            return fd.try_clone().map_err(WalkError::from_io);
         }
         let mut here = self.fd.try_clone().map_err(WalkError::from_io)?;
         for part in parents {

@@ -1,10 +1,17 @@
 //! A server for tests: one thread, one request a connection.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+/// Signs the certificate of [`Server::secure`]. Its key is gone.
+pub(super) const AUTHORITY: &[u8] = include_bytes!("authority.pem");
 
 /// What a client asked for.
 #[derive(Debug, Clone)]
@@ -60,6 +67,7 @@ impl Reply {
 }
 
 pub(super) struct Server {
+    scheme: &'static str,
     address: SocketAddr,
     requests: Arc<Mutex<Vec<Request>>>,
     ended: Arc<AtomicBool>,
@@ -73,7 +81,33 @@ impl Server {
 
     /// Tells the number of the request as well, from 1.
     pub(super) fn counting(answer: impl Fn(usize, &Request) -> Reply + Send + 'static) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        Self::run("http", "127.0.0.1", move |mut connection, requests| {
+            serve(&mut connection, requests, &answer);
+        })
+    }
+
+    /// Speaks https, with a certificate of [`AUTHORITY`] for `localhost` and 127.0.0.1.
+    pub(super) fn secure(
+        address: &'static str,
+        answer: impl Fn(&Request) -> Reply + Send + 'static,
+    ) -> Self {
+        let config = Arc::new(secure_config());
+        Self::run("https", address, move |connection, requests| {
+            let session = ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut stream = StreamOwned::new(session, connection);
+            serve(&mut stream, requests, &|_, request| answer(request));
+            stream.conn.send_close_notify();
+            // The client may be gone.
+            let _ = stream.flush();
+        })
+    }
+
+    fn run(
+        scheme: &'static str,
+        address: &'static str,
+        handle: impl Fn(TcpStream, &Mutex<Vec<Request>>) + Send + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind((address, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let ended = Arc::new(AtomicBool::new(false));
@@ -84,11 +118,12 @@ impl Server {
                     if ended.load(Ordering::SeqCst) {
                         break;
                     }
-                    serve(connection.unwrap(), &requests, &answer);
+                    handle(connection.unwrap(), &requests);
                 }
             }
         });
         Self {
+            scheme,
             address,
             requests,
             ended,
@@ -97,7 +132,7 @@ impl Server {
     }
 
     pub(super) fn url(&self, path: &str) -> String {
-        format!("http://{}/{path}", self.address)
+        format!("{}://{}/{path}", self.scheme, self.address)
     }
 
     pub(super) fn requests(&self) -> Vec<Request> {
@@ -122,12 +157,12 @@ impl Drop for Server {
 }
 
 fn serve(
-    mut connection: TcpStream,
+    connection: &mut (impl Read + Write),
     requests: &Mutex<Vec<Request>>,
     answer: &impl Fn(usize, &Request) -> Reply,
 ) {
     let mut lines = Vec::new();
-    for line in BufReader::new(&connection).lines() {
+    for line in BufReader::new(&mut *connection).lines() {
         // Not a request, such as the beginning of a secure connection.
         let Ok(line) = line else { return };
         if line.is_empty() {
@@ -149,4 +184,17 @@ fn serve(
     };
     // A client may have had enough.
     let _ = connection.write_all(&answer(count, &request).bytes);
+}
+
+/// The key is that of a certificate that nobody but these tests trusts.
+fn secure_config() -> ServerConfig {
+    let certificate = CertificateDer::from_pem_slice(include_bytes!("server.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("server.key")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap()
 }
