@@ -9,7 +9,7 @@
 //!
 //! With them each becomes an attribute, an array with one object for each path.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bstr::BString;
 use nix_base::{
@@ -50,6 +50,9 @@ pub enum GraphError {
     /// The path of an output isn't known.
     #[error("cannot export references of output '{0}', whose path isn't known")]
     Unknown(OutputName),
+    /// The graphs would fill the memory.
+    #[error("the graphs in 'exportReferencesGraph' take more than {MAX_GRAPHS} bytes")]
+    TooLarge,
     /// The store.
     #[error(transparent)]
     Store(#[from] nix_store_core::Error),
@@ -60,7 +63,7 @@ impl From<GraphError> for BuildFailure {
         match error {
             GraphError::Store(error) => error.into(),
             GraphError::NotAnInput(_) => Self::new(BuildStatus::InputRejected, error.to_string()),
-            GraphError::Unknown(_) => Self::misc(error.to_string()),
+            GraphError::Unknown(_) | GraphError::TooLarge => Self::misc(error.to_string()),
         }
     }
 }
@@ -77,13 +80,27 @@ impl GraphData {
         structured: bool,
         inputs: &StorePathSet,
     ) -> Result<Self, GraphError> {
+        Self::compute_within(store, options, structured, inputs, MAX_GRAPHS)
+    }
+
+    fn compute_within(
+        store: &LocalStore,
+        options: &DerivationOptions,
+        structured: bool,
+        inputs: &StorePathSet,
+        most: u64,
+    ) -> Result<Self, GraphError> {
         let mut data = match structured {
             true => Self::Attributes(BTreeMap::new()),
             false => Self::default(),
         };
+        let mut left = most;
         for (name, wanted) in &options.export_references_graph {
             let roots = roots(store.store_dir(), wanted, inputs)?;
             let infos = read(store, &roots)?;
+            left = left
+                .checked_sub(weight(store.store_dir(), &infos))
+                .ok_or(GraphError::TooLarge)?;
             match &mut data {
                 Self::Files(files) => {
                     let text = registration(store.store_dir(), &infos);
@@ -160,10 +177,11 @@ fn registration(dir: &StoreDir, infos: &Infos) -> String {
 fn to_json(dir: &StoreDir, infos: &Infos) -> Value {
     infos
         .iter()
-        .map(|(path, info)| {
+        .zip(closure_sizes(infos))
+        .map(|((path, info), closure_size)| {
             let references = info.references.iter().map(|path| dir.print(path));
             let mut object = json!({
-                "closureSize": closure_size(path, infos),
+                "closureSize": closure_size,
                 "narHash": info.nar_hash.to_prefixed_nix32(),
                 "narSize": info.nar_size,
                 "path": dir.print(path),
@@ -178,20 +196,55 @@ fn to_json(dir: &StoreDir, infos: &Infos) -> Value {
         .collect()
 }
 
-/// Bytes of all archives in the closure of `path`, all of which is in `infos`.
-fn closure_size(path: &StorePath, infos: &Infos) -> u64 {
-    let mut seen = BTreeSet::from([path]);
-    let mut open = vec![path];
-    let mut size = 0u64;
-    while let Some(path) = open.pop() {
-        let Some(info) = infos.get(path) else {
-            continue;
-        };
-        size = size.saturating_add(info.nar_size);
-        open.extend(info.references.iter().filter(|path| seen.insert(path)));
-    }
-    size
+/// Bytes of all archives in the closure of each path, in the order of `infos`, which holds
+/// all of the closures.
+fn closure_sizes(infos: &Infos) -> Vec<u64> {
+    let places: HashMap<&StorePath, usize> = infos
+        .keys()
+        .enumerate()
+        .map(|(n, path)| (path, n))
+        .collect();
+    let place = |path| places.get(path).copied();
+    let references: Vec<Vec<usize>> = infos
+        .values()
+        .map(|info| info.references.iter().filter_map(place).collect())
+        .collect();
+    let sizes: Vec<u64> = infos.values().map(|info| info.nar_size).collect();
+    // Of each path, the last one whose closure it was found in.
+    let mut seen = vec![usize::MAX; sizes.len()];
+    let mut open = Vec::new();
+    let closure_size = |start: usize| {
+        let mut size = 0u64;
+        seen[start] = start;
+        open.push(start);
+        while let Some(at) = open.pop() {
+            size = size.saturating_add(sizes[at]);
+            for &next in &references[at] {
+                if seen[next] != start {
+                    seen[next] = start;
+                    open.push(next);
+                }
+            }
+        }
+        size
+    };
+    (0..sizes.len()).map(closure_size).collect()
 }
+
+/// About as many bytes as a graph takes.
+fn weight(dir: &StoreDir, infos: &Infos) -> u64 {
+    let dir_len = dir.to_string().len();
+    let path_len = |path: &StorePath| dir_len + 1 + path.base_name_len();
+    let one = |(path, info): (&StorePath, &UnkeyedValidPathInfo)| {
+        OVERHEAD + path_len(path) + info.references.iter().map(path_len).sum::<usize>()
+    };
+    infos.iter().map(one).sum::<usize>() as u64
+}
+
+/// Most bytes of all graphs of a build.
+const MAX_GRAPHS: u64 = 256 * 1024 * 1024;
+/// Bytes of a path's description without paths.
+const OVERHEAD: usize = 256;
 
 #[cfg(test)]
 mod tests;

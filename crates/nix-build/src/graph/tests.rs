@@ -181,6 +181,31 @@ fn a_path_counts_once_in_a_closures_size() {
     let (b, c) = (given.text("b", &[&a]), given.text("c", &[&a]));
     let d = given.text("d", &[&b, &c]);
     let infos = read(&given.store, &[d.clone()].into()).unwrap();
-    let sizes: u64 = infos.values().map(|info| info.nar_size).sum();
-    assert_eq!(closure_size(&d, &infos), sizes);
+    let size = |path: &StorePath| infos[path].nar_size;
+    let wanted: BTreeMap<&StorePath, u64> = [
+        (&a, size(&a)),
+        (&b, size(&a) + size(&b)),
+        (&c, size(&a) + size(&c)),
+        (&d, size(&a) + size(&b) + size(&c) + size(&d)),
+    ]
+    .into();
+    assert_eq!(
+        closure_sizes(&infos),
+        wanted.into_values().collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn graphs_do_not_fill_the_memory() {
+    let given = Given::new();
+    let path = given.text("a", &[]);
+    let mut options = DerivationOptions::default();
+    for name in ["g", "h"] {
+        let paths = [OptionRef::Path(path.clone())].into();
+        options.export_references_graph.insert(name.into(), paths);
+    }
+    let inputs = [path].into();
+    let compute = |most| GraphData::compute_within(&given.store, &options, true, &inputs, most);
+    assert!(matches!(compute(600), Err(GraphError::TooLarge)));
+    assert!(compute(800).is_ok());
 }
