@@ -100,7 +100,7 @@ mod tests {
         assert!(!is_dead_or_of_others(status, 7));
         assert!(!is_dead_or_of_others(status, 8));
         assert!(is_dead_or_of_others(status, 9));
-        assert!(is_dead_or_of_others(&status.replace('S', "Z"), 7));
+        assert!(is_dead_or_of_others(&status.replace("S (", "Z ("), 7));
     }
 
     #[test]

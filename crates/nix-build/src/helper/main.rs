@@ -11,7 +11,9 @@ use crate::sandbox::{seccomp, sys};
 
 /// The helper, whose server is on standard input.
 pub(super) fn run() -> io::Result<()> {
-    let main = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), FIRST_OTHER)?;
+    let main = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), MAIN)?;
+    // Nothing else that the server had open is any business of this process.
+    let main = sys::keep_only(main, MAIN)?;
     be_undisturbed()?;
     // What unconfined builders leave behind becomes a child of this process.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
@@ -30,7 +32,6 @@ fn be_undisturbed() -> io::Result<()> {
     for number in 0..2 {
         sys::put_at(null.as_fd(), number)?;
     }
-    sys::close_on_exec_from(FIRST_OTHER)?;
     // A process that leads a group already stays where it is.
     let _ = rustix::process::setsid();
     rustix::process::umask(Mode::from_raw_mode(0o022));
@@ -40,4 +41,5 @@ fn be_undisturbed() -> io::Result<()> {
     Ok(())
 }
 
-const FIRST_OTHER: i32 = 3;
+/// The number of the descriptor on which the server is.
+const MAIN: i32 = 3;

@@ -93,6 +93,8 @@ pub struct NetworkFiles {
     /// Files of the host, all links resolved, by their name in `/etc`: `resolv.conf`,
     /// `services`, `hosts`.
     pub files: Vec<(String, PathBuf)>,
+    /// Contents of `/etc/resolv.conf`, where the host's doesn't fit.
+    pub resolv_conf: Option<Vec<u8>>,
     /// Certificates for `/etc/ssl/certs/ca-certificates.crt`.
     pub ca_bundle: Option<Vec<u8>>,
 }

@@ -154,8 +154,11 @@ impl Tree {
         };
         let inside = Path::new("/").join(path);
         self.directory(&inside, 0o755)?;
-        mount("none", path, kind, MountFlags::empty(), data)
-            .map_err(|e| failed("mount", e).at(inside))
+        let step = match fs {
+            KernelFs::Proc => "mount (a container may have a masked one)",
+            _ => "mount",
+        };
+        mount("none", path, kind, MountFlags::empty(), data).map_err(|e| failed(step, e).at(inside))
     }
 
     /// Makes the root read-only.
@@ -336,7 +339,11 @@ fn c_string(bytes: &[u8]) -> Result<CString> {
 }
 
 fn failed(step: &'static str, error: impl Into<io::Error>) -> SandboxError {
-    SandboxError::new(Layer::Mounts, step, error)
+    let error = error.into();
+    match error.raw_os_error() == Some(Errno::NOSYS.raw_os_error()) {
+        true => SandboxError::new(Layer::Mounts, format!("{step} (needs Linux 5.12)"), error),
+        false => SandboxError::new(Layer::Mounts, step, error),
+    }
 }
 
 const DIRECTORY: OFlags = OFlags::PATH

@@ -253,11 +253,13 @@ pub fn plan(input: &SandboxInput<'_>) -> Result<SandboxPlan, SandboxError> {
     let inside = inside_ids(input);
     let mut steps = Vec::with_capacity(48 + input.inputs.len() + input.paths.len());
     if confined {
+        steps.push(Step::HostName);
+        layout::push_root(input, &mut steps)?;
+        // As late as possible: it waits for a lock that the kernel holds while it clears
+        // the network of the build before away.
         if input.network != Network::Host {
             steps.push(Step::Loopback);
         }
-        steps.push(Step::HostName);
-        layout::push_root(input, &mut steps)?;
         steps.push(Step::WorkingDirectory(
             input.config.build_dir.as_path().into(),
         ));

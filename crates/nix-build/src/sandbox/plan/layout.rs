@@ -82,6 +82,9 @@ fn push_etc(input: &SandboxInput<'_>, steps: &mut Vec<Step>) {
             kind: BindKind::File,
         }));
     }
+    if let Some(text) = &input.network_files.resolv_conf {
+        steps.push(file("/etc/resolv.conf", text.clone()));
+    }
     if let Some(bundle) = &input.network_files.ca_bundle {
         for path in ["/etc/ssl", "/etc/ssl/certs"] {
             steps.push(Step::Directory {
