@@ -190,7 +190,7 @@ impl<'a> Attempt<'a> {
             paths: &paths,
             network_files: match network {
                 Network::Isolated => NetworkFiles::default(),
-                Network::Host | Network::Private => job.network_files(),
+                Network::Host | Network::Private => job.network_files(network),
             },
             kvm: config.system_features.contains("kvm"),
             personality_32: is_32_bit(&job.request.drv.platform, &config.system),
@@ -383,7 +383,7 @@ impl<'a> Attempt<'a> {
         let (choice, warning) = network::choose(wanted, private, landlock::is_available())
             .map_err(|error| BuildFailure::because("no network for the builder", &error))?;
         if let Some(warning) = warning {
-            tracing::warn!("{warning}");
+            network::warn_once(&warning);
         }
         let network = match &choice {
             NetworkChoice::None => Network::Isolated,

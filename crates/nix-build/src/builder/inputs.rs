@@ -9,7 +9,8 @@ use super::{Job, machine};
 use crate::config::SandboxPath;
 use crate::failure::{BuildFailure, Result};
 use crate::hook::{PreBuildHook, run_pre_build_hook};
-use crate::sandbox::plan::NetworkFiles;
+use crate::sandbox::network::PrivateNetwork;
+use crate::sandbox::plan::{Network, NetworkFiles};
 
 impl Job<'_> {
     /// The closure of the inputs, all of which must be valid.
@@ -94,13 +95,19 @@ impl Job<'_> {
     }
 
     /// What a builder with a network finds in `/etc`.
-    pub(super) fn network_files(&self) -> NetworkFiles {
+    pub(super) fn network_files(&self, network: Network) -> NetworkFiles {
+        let resolv_conf = (network == Network::Private).then(|| {
+            let host = std::fs::read("/etc/resolv.conf").unwrap_or_default();
+            PrivateNetwork::resolv_conf(&String::from_utf8_lossy(&host)).into_bytes()
+        });
         let files = ["resolv.conf", "services", "hosts"]
             .into_iter()
+            .filter(|name| *name != "resolv.conf" || resolv_conf.is_none())
             .filter_map(|name| Some((name.to_owned(), resolved(&Path::new("/etc").join(name))?)))
             .collect();
         NetworkFiles {
             files,
+            resolv_conf,
             ca_bundle: self.read_certificates(),
         }
     }

@@ -64,6 +64,22 @@ impl PrivateNetwork {
         &self.program
     }
 
+    /// `/etc/resolv.conf` for a connected build, made from the host's: questions go to the stack,
+    /// which asks the host's resolver. That one is often on the loopback interface, which the
+    /// build can't reach.
+    #[must_use]
+    pub fn resolv_conf(host: &str) -> String {
+        let others = host
+            .lines()
+            .filter(|line| line.split_whitespace().next() != Some("nameserver"));
+        let mut text = format!("nameserver {}\n", pasta::RESOLVER);
+        for line in others {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text
+    }
+
     /// Connects the network namespace of the process `pid`, and returns when it is usable.
     ///
     /// The process must be in its namespaces, and wait there. The stack is killed when the

@@ -63,6 +63,7 @@ pub(super) fn start(program: &Path, pid: u32) -> io::Result<RunningNetwork> {
             "-U",
             "none",
         ])
+        .args(["--dns-forward", RESOLVER])
         // It writes its number there once it is ready.
         .args(["--pid", "/proc/self/fd/1"])
         .env_clear()
@@ -174,6 +175,9 @@ fn describe(end: &str, words: &mut File) -> String {
         false => format!("{end}: {}", lines.join("; ")),
     }
 }
+
+/// Where it answers for the host's resolver: a link-local address that nobody routes.
+pub(super) const RESOLVER: &str = "169.254.1.1";
 
 const READY_TIME: Duration = Duration::from_secs(10);
 const MAX_WORDS: u64 = 4096;

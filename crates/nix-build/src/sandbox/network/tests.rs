@@ -70,6 +70,16 @@ fn programs_are_found_in_the_search_path() {
 }
 
 #[test]
+fn the_stack_is_asked_for_names() {
+    let host = "# local\nnameserver 127.0.0.53\nsearch a.example\n nameserver ::1\noptions edns0";
+    assert_eq!(
+        PrivateNetwork::resolv_conf(host),
+        "nameserver 169.254.1.1\n# local\nsearch a.example\noptions edns0\n"
+    );
+    assert_eq!(PrivateNetwork::resolv_conf(""), "nameserver 169.254.1.1\n");
+}
+
+#[test]
 fn failures_come_with_the_programs_words() {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("pasta");
