@@ -2,4 +2,5 @@
 
 mod confinement;
 mod life;
+mod network;
 mod world;
