@@ -129,7 +129,9 @@ impl Fresh {
             .mode(0o644)
             .open(path)?;
         // Whatever the umask is: logs are for everybody.
-        file.set_permissions(Permissions::from_mode(0o644))?;
+        if file.metadata()?.permissions().mode() & 0o777 != 0o644 {
+            file.set_permissions(Permissions::from_mode(0o644))?;
+        }
         Ok(Self {
             path: path.to_owned(),
             file,

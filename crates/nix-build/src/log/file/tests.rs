@@ -1,7 +1,7 @@
 use std::io::{Seek, SeekFrom};
 
 use nix_base::StoreDir;
-use test_support::Peer;
+use test_support::{Machine, Peer, run_ok};
 
 use super::*;
 
@@ -144,4 +144,52 @@ fn every_release_reads_our_logs() {
             assert_eq!(output.stdout, log, "{}", peer.version());
         }
     }
+}
+
+#[test]
+fn logs_of_every_release_are_read() {
+    if !Machine::available() {
+        return;
+    }
+    for peer in Peer::all() {
+        for compress in [true, false] {
+            let machine = Machine::with(peer);
+            machine.configure(&format!("compress-build-log = {compress}"));
+            let expression = r#"derivation {
+                name = "speaks"; system = builtins.currentSystem; builder = "/bin/sh";
+                args = [ "-c" "echo one; printf 'two\\r\\377'; echo x > $out" ];
+            }"#;
+            let instantiate = machine.peer(peer, "nix-instantiate", ["-E", expression]);
+            let drv = run_ok(instantiate).remove(0);
+            run_ok(machine.nix_store(peer, ["-r", &drv]));
+            let drv = StoreDir::default().parse(&drv).unwrap();
+
+            let layout = StoreLayout {
+                log: machine.path("nix/var/log/nix"),
+                ..StoreLayout::default()
+            };
+            let mut path = log_path(&layout, &drv).into_os_string();
+            if compress {
+                path.push(".bz2");
+            }
+            assert!(Path::new(&path).is_file(), "{}", peer.version());
+            let mut log = Vec::new();
+            let mut file = open_log(&layout, &drv).unwrap().unwrap();
+            file.read_to_end(&mut log).unwrap();
+            assert_eq!(log, b"one\ntwo\r\xff", "{}", peer.version());
+        }
+    }
+}
+
+#[test]
+fn keeping_an_empty_log_costs_next_to_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let (layout, raw) = (layout(place.path()), raw(b""));
+    let start = std::time::Instant::now();
+    for n in 0..100 {
+        let drv: StorePath = NAME.replace("some", &format!("some{n}")).parse().unwrap();
+        keep_log(&layout, &drv, &raw, true).unwrap();
+    }
+    // A tenth of it is usual; other tests run beside this one.
+    assert!(start.elapsed().as_millis() < 1000, "{:?}", start.elapsed());
 }

@@ -100,3 +100,22 @@ fn nothing_that_we_write_is_echoed() {
     assert_eq!(log, b"");
     assert!(reader.file.as_raw_fd() > 2);
 }
+
+#[test]
+fn long_logs_arrive_whole() {
+    const BYTES: usize = 100 << 20;
+    let mut channel = LogChannel::open(None).unwrap();
+    let script = format!("yes 'a line of a log that is neither long nor short' | head -c {BYTES}");
+    let mut child = builder(&channel, &script).spawn().unwrap();
+    drop(channel.writer);
+    let mut buffer = vec![0; 128 * 1024];
+    let mut count = 0;
+    loop {
+        match channel.reader.read(&mut buffer).unwrap() {
+            0 => break,
+            read => count += read,
+        }
+    }
+    assert_eq!(count, BYTES);
+    child.wait().unwrap();
+}
