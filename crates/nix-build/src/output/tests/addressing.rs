@@ -288,3 +288,38 @@ fn outputs_that_refer_to_each_other_are_refused() {
         );
     }
 }
+
+#[test]
+fn names_that_would_change_their_order_are_refused() {
+    // Nix compat: so do 2.26 and 2.34; 2.8 takes them.
+    let shop = Shop::new();
+    let floating = drv(&[("out", "", "r:sha256", "")], &[]);
+    let failure = shop.refusal(&floating, |bench| {
+        let out = bench.at("out");
+        fs::create_dir(&out).unwrap();
+        for digit in "0123456789abcdfghijklmnpqrsvwxyz".chars() {
+            fs::write(out.join(digit.to_string()), vec![0; 100_000]).unwrap();
+        }
+        let own = bench.told("out");
+        fs::write(out.join(own.rsplit('/').next().unwrap()), "me").unwrap();
+    });
+    assert_eq!(failure.status, BuildStatus::MiscFailure);
+    assert!(
+        failure.message.contains("cannot copy to output"),
+        "{failure}"
+    );
+}
+
+#[test]
+fn impure_outputs_have_a_realisation_in_the_answer_only() {
+    let mut shop = Shop::new();
+    shop.config.ca_derivations = true;
+    let impure = drv(&[("out", "", "r:sha256", "impure")], &[]);
+    let finished = shop
+        .finish(&impure, |bench| bench.write("out", "now"))
+        .unwrap();
+    let realisation = &finished.realisations[&name("out")];
+    assert!(shop.store.is_valid(&realisation.out_path).unwrap());
+    let stored = shop.store.db().query_realisation(&realisation.id).unwrap();
+    assert_eq!(stored, None);
+}
