@@ -127,6 +127,7 @@ impl LocalBuilds {
             mode: request.mode,
             limits: request.limits,
             keep_failed: request.keep_failed,
+            ca_derivations: self.config.ca_derivations,
         };
         scheduler.build_paths(request.targets)
     }

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -11,7 +12,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter}
 use tracing_subscriber::registry::LookupSpan;
 
 use super::log_format::LogFormat;
-use super::low_args::GlobalArgs;
+use super::low_args::{DEFAULT_VERBOSITY, GlobalArgs};
 use super::progress;
 use super::report::{Colour, MAGENTA, RED, visible};
 use super::stderr_queue;
@@ -30,6 +31,16 @@ pub(crate) fn install(global: &GlobalArgs, colour: Colour) {
     // It fails if there is one already, as in tests that share a process.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
+
+/// Says nothing but errors from now on, unless the user wants to hear more than usual.
+// Nix compat: what servers do once a client has sent options of builds.
+pub(crate) fn only_errors(global: &GlobalArgs) {
+    if global.verbosity <= DEFAULT_VERBOSITY {
+        ONLY_ERRORS.store(true, Ordering::Relaxed);
+    }
+}
+
+static ONLY_ERRORS: AtomicBool = AtomicBool::new(false);
 
 /// Nix's levels: 0 error, 1 warning, 2 notice, 3 info, 4 talkative, 5 chatty, 6 debug.
 fn level(verbosity: u8) -> LevelFilter {
@@ -59,10 +70,13 @@ where
         mut out: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
+        let level = *event.metadata().level();
+        if level != Level::ERROR && ONLY_ERRORS.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let mut text = Text::default();
         event.record(&mut text);
         let message = visible(&(text.message + &text.fields));
-        let level = *event.metadata().level();
         if self.json {
             return writeln!(out, "@nix {}", json_message(level, &message));
         }
@@ -121,7 +135,7 @@ impl<'a> MakeWriter<'a> for Stderr {
 
 impl Write for Stderr {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if !stderr_queue::take(line) {
+        if !line.is_empty() && !stderr_queue::take(line) {
             progress::aside(|| io::stderr().lock().write_all(line))?;
         }
         Ok(line.len())

@@ -15,6 +15,7 @@ use nix_build::request::{BuildLimits, BuildMode, BuildRequest};
 use nix_store_core::LocalStore;
 
 use super::context::Context;
+use super::logging;
 use super::report::{Colour, RED, print_line, visible};
 use super::stderr_queue;
 use crate::builds::{self, GraphRequest, LocalBuilds};
@@ -43,6 +44,7 @@ impl<'c> ServeBuilds<'c> {
     fn ready(&self, store: &LocalStore) -> Result<&Ready, String> {
         let ready = self.ready.get_or_init(|| {
             stderr_queue::start();
+            logging::only_errors(self.context.global());
             self.set_up(store).map_err(|error| format!("{error:#}"))
         });
         ready.as_ref().map_err(Clone::clone)
