@@ -2,5 +2,6 @@
 
 mod confinement;
 mod life;
+mod missing;
 mod network;
 mod world;
