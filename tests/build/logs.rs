@@ -194,19 +194,12 @@ fn a_build_that_lingers_is_found_again() {
     session.abandon();
     drop(unread);
     poll_until("the end of the first connection", || session.try_ended());
-    assert_eq!(
-        with_words(&format!("{words}-ready")),
-        [builder],
-        "it goes on"
-    );
+    let ready = format!("{words}-ready");
+    assert!(with_words(&ready).contains(&builder), "it goes on");
 
     let mut again = ServeSession::open(place.server(&options), 7);
     again.send(&request(&place, "slow"));
-    assert_eq!(
-        with_words(&format!("{words}-ready")),
-        [builder],
-        "it is the same"
-    );
+    assert!(with_words(&ready).contains(&builder), "it is the same");
     std::fs::write(place.shared("go"), "").unwrap();
     let result = again.read_build_result();
     let ended = again.finish_ok();
@@ -272,11 +265,11 @@ fn the_one_that_stays_keeps_the_build() {
     second.send(&request(&place, "slow"));
     first.abandon();
     drop(unread);
-    poll_until("the first server's end", || first.try_ended());
     std::fs::write(place.shared("go"), "").unwrap();
     let result = second.read_build_result();
     assert!(result.is_success(), "{result:?}");
     second.finish_ok();
+    poll_until("the first server's end", || first.try_ended());
 }
 
 /// Limits end a build with all that it started, and the answer names the limit.

@@ -205,6 +205,14 @@ static void take_descriptor(const char *name) {
   report("write", pwrite(fd, "CHANGED AFTERWARDS\n", 19, 0));
 }
 
+/* A socket in the file system. */
+static void named_socket(const char *path) {
+  struct sockaddr_un address = { .sun_family = AF_UNIX };
+  strncpy(address.sun_path, path, sizeof address.sun_path - 1);
+  int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+  report("socket", bind(fd, (struct sockaddr *)&address, sizeof address));
+}
+
 /* Writing to inputs and to what is outside. */
 static void writing(const char *path) {
   report("write-input", open(path, O_WRONLY));
@@ -228,6 +236,7 @@ int main(int count, char **words) {
   else if (!strcmp(what, "network")) network(atoi(one));
   else if (!strcmp(what, "send")) send_descriptor(one, two);
   else if (!strcmp(what, "take")) take_descriptor(one);
+  else if (!strcmp(what, "socket")) named_socket(one);
   else if (!strcmp(what, "writing")) writing(one);
   else return 97;
   return 0;

@@ -83,28 +83,96 @@ fn invalid_source(peer: &Peer) {
 
 with_each_release!(an_invalid_source_is_named_by_real_nix: invalid_source);
 
-/// A `.drv` file whose text gives another path: whoever changed it had the store's rights, and
-/// the outputs it names are not those that follow.
+/// A `.drv` file that isn't what it was: cut off, or with outputs that don't follow from it.
 #[test]
-fn a_derivation_that_does_not_match_its_path_is_refused() {
+fn derivations_that_do_not_match_their_paths_are_refused() {
     let Some(peer) = crate::site::newest() else {
         return;
     };
     let shapes = r#"
-        changed = make "changed" { text = "before"; } "echo $text > $out";
+        cut = make "cut" { } "echo > $out";
+        empty = make "empty" { } "echo > $out";
+        swapped = make "swapped" { } "echo > $out";
         good = make "good" { } "echo > $out";
     "#;
     let (machine, paths, drvs) = stock(peer, shapes);
-    let file = machine.on_disk(&paths["changed"]);
-    let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, text.replace("before", "behind")).unwrap();
-    let mut session = Builder::Ours.session(&machine);
-    let (code, said) = session.build_paths([&paths["changed"]], &RawLimits::default());
-    assert_eq!(code, 1, "{said}");
-    assert!(said.contains(&paths["changed"]), "{said}");
-    assert_nothing_left(&machine, &drvs["changed"]);
-    let (code, said) = session.build_paths([&paths["good"]], &RawLimits::default());
-    assert_eq!(code, 0, "{said}");
+    let change = |name: &str, change: &dyn Fn(&str) -> String| {
+        let file = machine.on_disk(&paths[name]);
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, change(&text)).unwrap();
+    };
+    change("cut", &|text| text[..text.len() / 2].to_owned());
+    change("empty", &|_| String::new());
+    let honest = drvs["swapped"].output("out");
+    let other = "/nix/store/00bgd045z0d4icpbc2yyz4gx48ak44la-swapped";
+    change("swapped", &|text| text.replace(honest, other));
+    for builder in [Builder::Real(peer), Builder::Ours] {
+        let copy = machine.copy();
+        copy.configure(CONFINED);
+        let mut session = builder.session(&copy);
+        for (name, words) in [
+            ("cut", "error parsing derivation"),
+            ("empty", "error parsing derivation"),
+            // Real Nix looks for the output that is registered for it.
+            ("swapped", ""),
+        ] {
+            let (code, said) = session.build_paths([&paths[name]], &RawLimits::default());
+            let said = without_colours(&said);
+            assert_eq!(code, 1, "{builder:?}: {name}: {said}");
+            assert!(said.contains(words), "{builder:?}: {said}");
+            assert!(said.contains(&paths[name]), "{builder:?}: {said}");
+            assert_nothing_left(&copy, &drvs[name]);
+        }
+        assert!(
+            copy.on_disk(other).symlink_metadata().is_err(),
+            "{builder:?}"
+        );
+        let (code, said) = session.build_paths([&paths["good"]], &RawLimits::default());
+        assert_eq!(code, 0, "{said}");
+        session.finish_ok();
+    }
+}
+
+/// A request that differs from the derivation at its path: the newest expects the outputs of
+/// the file, older ones and ours those of the request.
+#[test]
+fn a_request_that_differs_from_its_derivation() {
+    let Some(peer) = crate::site::newest() else {
+        return;
+    };
+    let shapes = r#"
+        one = make "one" { more = "y"; } "echo $more > $out";
+        other = make "one" { more = "x"; } "echo $more > $out";
+    "#;
+    let (machine, _, _) = stock(peer, shapes);
+    let mut files: Vec<String> = machine.names();
+    files.retain(|name| name.ends_with("-one.drv"));
+    let paths: Vec<String> = files
+        .iter()
+        .map(|name| format!("/nix/store/{name}"))
+        .collect();
+    let drv = RawDrv::read(&machine.on_disk(&paths[1]));
+    let more = drv.env.iter().find(|(name, _)| name == "more").unwrap();
+    let contents = format!("{}\n", more.1);
+    let old = crate::site::release("2.8").into_iter().map(Builder::Real);
+    for builder in old.chain([Builder::Ours]) {
+        let copy = machine.copy();
+        copy.configure(CONFINED);
+        let mut session = builder.session(&copy);
+        let result = session.build(&paths[0], &drv, &RawLimits::default());
+        assert_eq!(result.status, 0, "{builder:?}: {result:?}");
+        let output = copy.on_disk(drv.output("out"));
+        assert_eq!(
+            std::fs::read(output).unwrap(),
+            contents.as_bytes(),
+            "{builder:?}"
+        );
+        session.finish_ok();
+    }
+    let mut session = Builder::Real(peer).session(&machine);
+    let result = session.build(&paths[0], &drv, &RawLimits::default());
+    let wanted = if peer.is_at_least(2, 34) { 5 } else { 0 };
+    assert_eq!(result.status, wanted, "{result:?}");
     session.finish_ok();
 }
 
