@@ -47,6 +47,9 @@ pub struct Scheduler<'a, S> {
     pub limits: BuildLimits,
     /// Whether build directories stay after failures.
     pub keep_failed: bool,
+    /// Whether fixed outputs are built from resolved derivations, as others whose path
+    /// follows from their content (`experimental-features = ca-derivations`).
+    pub ca_derivations: bool,
 }
 
 impl<S: GraphStore> Scheduler<'_, S> {

@@ -28,6 +28,16 @@ pub(super) enum Prepared {
     Done(Box<BuildOutcome>),
 }
 
+impl From<BuildRequest> for Prepared {
+    /// A build whose result is recorded by whoever builds.
+    fn from(request: BuildRequest) -> Self {
+        Self::Build {
+            request: Box::new(request),
+            resolved_from: None,
+        }
+    }
+}
+
 /// Replaces the inputs of `drv`, the derivation of `node`, by their paths.
 pub(super) fn prepare<S: GraphStore>(
     scheduler: &Scheduler<'_, S>,
@@ -53,32 +63,29 @@ pub(super) fn prepare<S: GraphStore>(
         keep_failed: scheduler.keep_failed,
     };
     if drv.input_drvs.is_empty() {
-        return Ok(Prepared::Build {
-            request: Box::new(request),
-            resolved_from: None,
-        });
+        return Ok(request.into());
     }
     let find = |path: &StorePath, output: &OutputName| -> nix_drv::Result<_> {
         Ok(inputs.get(&(path.clone(), output.clone())).cloned())
     };
-    if !drv.must_be_resolved().map_err(explain)? {
-        if drv.derivation_type().map_err(explain)? == DerivationType::CaFixed {
-            // An input may be floating; the output's path stays what it is.
-            request.drv = drv.resolve(store.store_dir(), find).map_err(explain)?;
-        } else {
-            request.drv = drv.with_inputs(inputs.values().cloned().collect());
-            request.realisation_hash = Some(hashes.of(store, drv).map_err(explain)?);
-        }
-        return Ok(Prepared::Build {
-            request: Box::new(request),
-            resolved_from: None,
-        });
+    let kind = drv.derivation_type().map_err(explain)?;
+    if kind == DerivationType::InputAddressed {
+        request.drv = drv.with_inputs(inputs.values().cloned().collect());
+        request.realisation_hash = Some(hashes.of(store, drv).map_err(explain)?);
+        return Ok(request.into());
     }
     request.drv = drv.resolve(store.store_dir(), find).map_err(explain)?;
+    if kind == DerivationType::CaFixed && !scheduler.ca_derivations {
+        // An input may be floating all the same; path and hash stay what they are.
+        return Ok(request.into());
+    }
     let resolved = Derivation::from(request.drv.clone());
     request.drv_path = store
         .add_derivation(&resolved)
         .map_err(|error| unanswered_by(&error))?;
+    if kind == DerivationType::CaFixed {
+        return Ok(request.into());
+    }
     let hash = hashes.of(store, drv).map_err(explain)?;
     if request.mode == BuildMode::Normal
         && let Some(outcome) = resolved_before(store, hashes, node, &resolved)?

@@ -310,20 +310,26 @@ fn floating_outputs_are_resolved_and_found_again() {
 
 #[test]
 fn a_fixed_output_with_a_floating_input_is_given_its_path() {
-    let store = Fake::new();
-    let tool = store.add_floating("tool", &[]);
-    let fetched = store.add_fixed("fetched", &[&tool]);
-    let requests = Mutex::new(Vec::new());
-    let build = |store: &Fake, job: Job<'_>| {
-        requests.lock().unwrap().push(job.request.clone());
-        store.build(&job.request)
-    };
-    let outcome = store.build_paths(&[built(&fetched)], |s| s.build = Some(&build));
-    assert_eq!((outcome.status, outcome.built), (0, 2));
-    let requests = requests.into_inner().unwrap();
-    let tool_path = store.store_dir().print(&store.output("tool"));
-    assert_eq!(requests[1].drv.args, [tool_path.as_str()]);
-    assert_eq!(requests[1].drv_path, fetched);
+    for ca_derivations in [false, true] {
+        let store = Fake::new();
+        let tool = store.add_floating("tool", &[]);
+        let fetched = store.add_fixed("fetched", &[&tool]);
+        let requests = Mutex::new(Vec::new());
+        let build = |store: &Fake, job: Job<'_>| {
+            requests.lock().unwrap().push(job.request.clone());
+            store.build(&job.request)
+        };
+        let outcome = store.build_paths(&[built(&fetched)], |wishes| {
+            wishes.build = Some(&build);
+            wishes.ca_derivations = ca_derivations;
+        });
+        assert_eq!((outcome.status, outcome.built), (0, 2));
+        let requests = requests.into_inner().unwrap();
+        let tool_path = store.store_dir().print(&store.output("tool"));
+        assert_eq!(requests[1].drv.args, [tool_path.as_str()]);
+        // Nix compat: it is the resolved one that becomes the deriver.
+        assert_eq!(requests[1].drv_path != fetched, ca_derivations);
+    }
 }
 
 #[test]

@@ -178,6 +178,7 @@ impl Fake {
             max_jobs: 4,
             keep_going: false,
             mode: BuildMode::Normal,
+            ca_derivations: false,
         };
         change(&mut wishes);
         let cancel = Cancel::new().unwrap();
@@ -193,6 +194,7 @@ impl Fake {
             mode: wishes.mode,
             limits: BuildLimits::default(),
             keep_failed: false,
+            ca_derivations: wishes.ca_derivations,
         };
         scheduler.build_paths(targets)
     }
@@ -209,6 +211,7 @@ pub(super) struct Wishes<'a> {
     pub(super) max_jobs: u32,
     pub(super) keep_going: bool,
     pub(super) mode: BuildMode,
+    pub(super) ca_derivations: bool,
 }
 
 impl GraphStore for Fake {
