@@ -16,6 +16,7 @@ mod unpack_channel;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -117,14 +118,19 @@ pub fn run(call: &BuiltinCall) -> Result<(), BuiltinError> {
 
 /// Runs a builtin builder, says what went wrong on standard error, and gives the exit
 /// code: 0 or 1.
+///
+/// This is the last thing that a child of the helper does, so a panic must not get any
+/// further: above are the frames of its parent.
 #[must_use]
 pub fn run_to_exit_code(call: &BuiltinCall) -> u8 {
-    match run(call) {
-        Ok(()) => 0,
-        Err(error) => {
+    match std::panic::catch_unwind(AssertUnwindSafe(|| run(call))) {
+        Ok(Ok(())) => 0,
+        Ok(Err(error)) => {
             say::error(&error);
             1
         }
+        // The panic hook has said what there is to say.
+        Err(_) => 1,
     }
 }
 
