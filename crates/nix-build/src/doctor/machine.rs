@@ -99,7 +99,8 @@ pub(super) fn fixed_output_network(config: &BuildConfig, without: State) -> Chec
         Some(private) => format!("private, by '{}'", private.program().display()),
         None => "none".to_owned(),
     };
-    let install = "install 'pasta' (package 'passt')";
+    let install = "install 'pasta' (package 'passt'), and let this user open '/dev/net/tun' (mode \
+                   0666, as udev makes it)";
     match network::choose(config.sandbox.network, private, landlock::is_available()) {
         Ok((network::NetworkChoice::Host { .. }, None)) => Check::ok(name, "the host's"),
         Ok((_, None)) => Check::ok(name, found),

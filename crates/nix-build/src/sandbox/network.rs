@@ -19,6 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use pasta::RunningNetwork;
 
+use rustix::fs::Access;
+
 use super::SandboxError;
 use crate::config::{FixedOutputNetwork, Layer};
 
@@ -44,9 +46,12 @@ pub enum NetworkChoice {
 
 impl PrivateNetwork {
     /// The program, in the directories of `search_path` (as in `PATH`), or where programs usually
-    /// are.
+    /// are; `None` also if this user may not open the device that it needs.
     #[must_use]
     pub fn find(search_path: Option<&OsStr>) -> Option<Self> {
+        if rustix::fs::access(DEVICE, Access::READ_OK | Access::WRITE_OK).is_err() {
+            return None;
+        }
         let given = search_path.into_iter().flat_map(std::env::split_paths);
         let usual = USUAL_PLACES.iter().map(PathBuf::from);
         given
@@ -114,7 +119,8 @@ pub fn choose(
         }
         (FixedOutputNetwork::Private, None) => Err(SandboxError::new(
             Layer::Network,
-            "find the program 'pasta', which 'fixed-output-network = private' needs",
+            "find the program 'pasta' and open '/dev/net/tun', which 'fixed-output-network = \
+             private' needs",
             io::ErrorKind::NotFound,
         )),
         (FixedOutputNetwork::Auto, None) => Ok((host, Some(shared_warning(has_landlock)))),
@@ -145,8 +151,8 @@ fn shared_warning(has_landlock: bool) -> String {
     };
     format!(
         "fixed-output builds share the network of this machine, services on its loopback \
-         interface included, and {reach}; install 'pasta' (package 'passt') for networks of \
-         their own"
+         interface included, and {reach}; with 'pasta' (package 'passt') and \
+         access to '{DEVICE}' they have networks of their own"
     )
 }
 
@@ -154,6 +160,9 @@ fn is_program(path: &Path) -> bool {
     std::fs::metadata(path)
         .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
+
+/// What a user-mode network stack passes packets through.
+const DEVICE: &str = "/dev/net/tun";
 
 /// Where programs are if nobody says.
 const USUAL_PLACES: [&str; 5] = [
