@@ -138,6 +138,21 @@ pub fn finish(given: OutputJob<'_>) -> Result<Finished> {
     })
 }
 
+/// Removes what a builder left in the store itself, where it had no sandbox: after a failure
+/// all of it, after success what was made at scratch paths. Valid paths stay. The caller
+/// holds the locks of the output paths that are known beforehand.
+pub fn discard_leftovers(store: &LocalStore, scratch: &ScratchPaths) {
+    for (_, output) in scratch.iter() {
+        if let Err(error) = store.remove_invalid(&output.scratch) {
+            tracing::warn!(
+                path = %output.scratch,
+                error = &error as &dyn std::error::Error,
+                "what a builder left in the store stays behind"
+            );
+        }
+    }
+}
+
 /// The outputs that are valid already, and stay as they are.
 fn valid_before(job: &OutputJob<'_>) -> Result<BTreeMap<OutputName, ValidPathInfo>> {
     let mut infos = BTreeMap::new();

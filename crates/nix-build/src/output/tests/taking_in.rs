@@ -245,3 +245,27 @@ fn extended_attributes_are_removed() {
         assert_eq!(rustix::fs::listxattr(&at, &mut none), Ok(0), "{part}");
     }
 }
+
+#[test]
+fn leftovers_of_a_builder_without_a_sandbox_are_removed_and_valid_paths_stay() {
+    let shop = Shop::new();
+    shop.finish(&drv(&[("dev", DEV, "", "")], &[]), |bench| {
+        bench.write("dev", "valid");
+    })
+    .unwrap();
+    let outputs = [("dev", DEV, "", ""), ("out", OUT, "", "")];
+    let both = drv(&outputs, &[]);
+    let valid = BTreeSet::from([name("dev")]);
+    let scratch = ScratchPaths::compute(&ScratchInput {
+        store_dir: shop.store.store_dir(),
+        drv_path: &shop.drv_path,
+        drv: &both,
+        valid: &valid,
+        confined: true,
+    })
+    .unwrap();
+    fs::create_dir_all(shop.real(&out_path()).join("half/made")).unwrap();
+    discard_leftovers(&shop.store, &scratch);
+    shop.assert_clean();
+    assert_eq!(shop.read(&dev_path()), "valid");
+}
