@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::io::Read;
 
-use nix_base::{DrvOutput, Realisation, StoreDir, StorePath, StorePathSet};
+use nix_base::{DrvOutput, NarHash, Realisation, StoreDir, StorePath, StorePathSet};
 use nix_build::goal::{GraphStore, StoreError};
-use nix_drv::Derivation;
+use nix_drv::{Derivation, Strictness};
 use nix_store_core::{LocalStore, Lock, Store, StoreConfig};
 
 /// A connection to the store, for one thread.
@@ -43,7 +43,9 @@ impl GraphStore for StoreOfGraphs {
         } else if !self.is_valid_and_kept(path)? {
             return Ok(None);
         }
-        read_derivation_file(&self.store, path).map(Some)
+        let text = read_derivation_file(&self.store, path)?;
+        self.check_text(path, &text)?;
+        Ok(Some(text))
     }
 
     fn valid_paths(&self, paths: &StorePathSet) -> Result<StorePathSet, StoreError> {
@@ -72,6 +74,30 @@ impl GraphStore for StoreOfGraphs {
 }
 
 impl StoreOfGraphs {
+    /// A derivation that isn't what was registered isn't built, whoever changed it. One that
+    /// can't even be parsed has better words coming.
+    fn check_text(&self, path: &StorePath, text: &[u8]) -> Result<(), StoreError> {
+        let Some(info) = self.store.query_path_info(path)? else {
+            return Ok(());
+        };
+        let mut nar = Vec::with_capacity(text.len() + NAR_FRAME);
+        nix_nar::write_regular(text, false, &mut nar)?;
+        let found = NarHash::of(&nar);
+        let dir = self.store.store_dir();
+        if found == info.nar_hash
+            || Derivation::parse_file(text, dir, path, Strictness::Lenient).is_err()
+        {
+            return Ok(());
+        }
+        // Nix compat: the words of its verification.
+        Err(format!(
+            "path '{}' was modified! expected hash '{}', got '{found}'",
+            dir.display(path),
+            info.nar_hash
+        )
+        .into())
+    }
+
     fn is_valid_and_kept(&self, path: &StorePath) -> Result<bool, StoreError> {
         let paths = StorePathSet::from([path.clone()]);
         Ok(!self.store.query_valid_paths(&paths, Lock::Yes)?.is_empty())
@@ -99,4 +125,6 @@ pub(crate) fn read_derivation_file(
     Ok(text)
 }
 
+/// Bytes of an archive of a file, besides the file's.
+const NAR_FRAME: usize = 128;
 const MAX_DERIVATION: u64 = 128 << 20;
