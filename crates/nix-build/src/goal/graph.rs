@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use nix_base::{BuildStatus, DrvOutput, OutputName, StorePath, StorePathSet};
+use nix_base::store_path::make::make_text_path;
+use nix_base::{BuildStatus, DrvOutput, Hash, HashAlgo, OutputName, StorePath, StorePathSet};
 use nix_drv::{Derivation, DerivationOutput, Strictness};
 
 use super::hashes::Hashes;
@@ -305,6 +306,13 @@ fn parse<S: GraphStore>(store: &S, path: &StorePath, text: &[u8]) -> Result<Deri
     // Nix compat: what is in a store already was taken by the reader of some release.
     let drv = Derivation::parse_file(text, store.store_dir(), path, Strictness::Lenient)
         .map_err(|error| BuildFailure::because("cannot build", &error))?;
+    let hash = Hash::of(HashAlgo::Sha256, text);
+    if make_text_path(store.store_dir(), &hash, &drv.references(), path.name()) != *path {
+        let path = store.store_dir().print(path);
+        return Err(BuildFailure::misc(format!(
+            "derivation '{path}' isn't what its path says: the file was changed"
+        )));
+    }
     if drv.is_dynamic() {
         let path = store.store_dir().print(path);
         return Err(BuildFailure::misc(format!(
