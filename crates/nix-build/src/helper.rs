@@ -10,7 +10,7 @@ mod main;
 mod protocol;
 mod serve;
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -33,7 +33,9 @@ pub fn main_if_asked() {
     let code = match main::run() {
         Ok(()) => 0,
         Err(error) => {
-            tracing::error!("the process that runs builders failed: {error}");
+            let text = format!("error: the process that runs builders failed: {error}\n");
+            // Nothing reads the events of this process.
+            let _ = io::stderr().write_all(text.as_bytes());
             1
         }
     };
@@ -175,9 +177,13 @@ impl RunningBuild {
     /// Lets the builder start; it is in its control groups, and its network is connected.
     ///
     /// # Errors
-    /// The helper is gone.
+    /// The order can't be sent. (That there is nobody any more to obey it is no error here:
+    /// the next event says why.)
     pub fn go(&self) -> io::Result<()> {
-        send(self.control.as_fd(), &Order::Go, &[])
+        match send(self.control.as_fd(), &Order::Go, &[]) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            result => result,
+        }
     }
 
     /// Kills the builder; [`Event::Exited`] follows.

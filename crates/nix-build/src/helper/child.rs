@@ -23,9 +23,8 @@ pub(super) fn run(sync: OwnedFd) -> ! {
 }
 
 fn run_to_exit_code(sync: OwnedFd) -> i32 {
-    let sync = match sys::keep_only(sync, SYNC) {
-        Ok(sync) => sync,
-        Err(_) => return FAILED,
+    let Ok(sync) = sys::keep_only(sync, SYNC) else {
+        return FAILED;
     };
     match prepare(&sync) {
         Ok(Some(plan)) => run_program(plan.program, sync),

@@ -139,9 +139,9 @@ pub(super) fn receive<T: DeserializeOwned>(
         let mut buffers = [IoSliceMut::new(&mut bytes)];
         match recvmsg(socket, &mut buffers, &mut control, RecvFlags::CMSG_CLOEXEC) {
             Ok(message) => break message.bytes,
-            // The other end died with messages unread.
-            Err(rustix::io::Errno::CONNRESET) => return Ok(None),
-            Err(rustix::io::Errno::INTR) => {}
+            // The other end was closed with messages unread, which is told once; what it had
+            // sent comes after that.
+            Err(rustix::io::Errno::CONNRESET | rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     };

@@ -147,6 +147,8 @@ struct Job {
     may_go: bool,
     /// Whether the process waits for that.
     is_ready: bool,
+    /// Whether it said that the program is about to run.
+    has_started: bool,
     failure: Option<SetupFailure>,
 }
 
@@ -172,6 +174,7 @@ impl Job {
             start: Some(start),
             may_go: false,
             is_ready: false,
+            has_started: false,
             failure: None,
         };
         job.begin(control, is_without_network, &descriptors)
@@ -220,6 +223,7 @@ impl Job {
             start: None,
             may_go: false,
             is_ready: false,
+            has_started: false,
             failure: None,
         })
     }
@@ -238,7 +242,10 @@ impl Job {
                 }
                 self.go_on();
             }
-            Ok(Some((Note::Started, _))) => self.report(&Report::Started),
+            Ok(Some((Note::Started, _))) => {
+                self.has_started = true;
+                self.report(&Report::Started);
+            }
             Ok(Some((Note::Failed(failure), _))) => self.failure = Some(failure),
             Ok(None) | Err(_) => self.sync = None,
         }
@@ -292,7 +299,7 @@ impl Job {
     /// Reaps the process, which has ended, and reports; `false` if it is still there.
     fn finish(&mut self) -> bool {
         // Words that it left behind.
-        while self.sync.as_ref().is_some_and(|sync| has_more(sync)) {
+        while self.sync.as_ref().is_some_and(has_more) {
             self.hear_note();
         }
         self.kill_group();
@@ -305,11 +312,23 @@ impl Job {
             Ok(None) | Err(Errno::INTR) => return false,
             Err(_) => ExitStatus::Signal(Signal::KILL.as_raw()),
         };
-        match self.failure.take() {
+        match self.failure.take().or_else(|| self.early_end(status)) {
             Some(failure) => self.report(&Report::Failed(failure)),
             None => self.report(&Report::Exited(status)),
         }
         true
+    }
+
+    /// What there is to say of a builder's process that went away without a word. (One that
+    /// was killed needs none.)
+    fn early_end(&self, status: ExitStatus) -> Option<SetupFailure> {
+        let is_odd =
+            self.start.is_some() && !self.has_started && matches!(status, ExitStatus::Code(_));
+        is_odd.then(|| {
+            let error = io::Error::other("it ended without saying why");
+            let step = "confine a new process (needs Linux 5.9)";
+            SandboxError::new(Layer::Namespaces, step, error).to_failure()
+        })
     }
 
     /// Ends a process of which nobody knows yet.

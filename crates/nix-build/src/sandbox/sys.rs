@@ -122,7 +122,8 @@ pub(crate) fn loopback_up() -> io::Result<()> {
     // SAFETY: an ifreq of zeroes is valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
-        *to = from.cast_signed().into();
+        // Whether characters are signed depends on the architecture.
+        *to = *from as libc::c_char;
     }
     // The type of these flags is smaller than that of the constants.
     request.ifr_ifru.ifru_flags = i16::try_from(libc::IFF_UP).map_err(io::Error::other)?;

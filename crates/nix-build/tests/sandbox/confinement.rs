@@ -1,12 +1,14 @@
 //! What builders are and see.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
+use nix_build::builtin::BuiltinCall;
 use nix_build::config::{Layer, SandboxPath};
 use nix_build::helper::{Event, ExitStatus};
-use nix_build::sandbox::plan::{Confinement, Network, SandboxPlan, plan};
+use nix_build::sandbox::plan::{Confinement, Network, Program, SandboxPlan, plan};
 
 use crate::world::{SHELL, World, helper, is_root, pipe, skip, unprivileged, unused_uid};
 
@@ -187,7 +189,7 @@ both! {
 
     missing_program_is_told_in_the_log {
         let world = World::new();
-        let program = nix_build::sandbox::plan::Program::Exec {
+        let program = Program::Exec {
             path: "/bin/missing".into(),
             args: vec!["missing".into()],
             env: Vec::new(),
@@ -195,6 +197,26 @@ both! {
         let outcome = world.run(&helper(), program);
         assert_eq!(outcome.log, "error: executing '/bin/missing': No such file or directory\n");
         assert_eq!(outcome.events.last(), Some(&Event::Exited(ExitStatus::Code(1))));
+    }
+
+    builtin_builders_run_inside {
+        let world = World::new();
+        let call = BuiltinCall {
+            name: "nope".to_owned(),
+            env: BTreeMap::new(),
+            structured_attrs: None,
+            outputs: BTreeMap::new(),
+            ca_bundle: None,
+            netrc: None,
+            hashed_mirrors: Vec::new(),
+            fixed: None,
+            impure: false,
+            connect_timeout: 0,
+            build_dir: "/build".into(),
+        };
+        let outcome = world.run(&helper(), Program::Builtin(Box::new(call)));
+        assert_eq!(outcome.log, "error: unsupported builtin builder 'nope'\n");
+        assert_eq!(outcome.events[1..], [Event::Started, Event::Exited(ExitStatus::Code(1))]);
     }
 
     forgotten_steps_are_found {

@@ -1,6 +1,7 @@
 //! How builders begin and end.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
 use std::thread;
 
 use nix_build::helper::{Event, ExitStatus};
@@ -31,6 +32,23 @@ fn exit_code_is_told() {
         outcome.events.last(),
         Some(&Event::Exited(ExitStatus::Code(7)))
     );
+}
+
+#[test]
+fn failure_before_the_word_is_told_after_it() {
+    let mut world = World::new();
+    let missing = world.path("missing");
+    world.inputs.push((missing, "/nix/store/x".into()));
+    let helper = helper();
+    let (mut log, write) = pipe();
+    let mut build = world.start(&helper, world.script("true"), write);
+    assert_eq!(build.read_event(), Event::Waiting);
+    let mut text = String::new();
+    // Its process is gone when nobody holds the log.
+    log.read_to_string(&mut text).expect("the end of the log");
+    build.go().expect("no error");
+    assert!(matches!(build.read_event(), Event::SetupFailed { .. }));
+    assert_eq!(build.read_event(), Event::HelperGone);
 }
 
 /// Starts a builder that leaves a process behind, and goes on for an hour.
@@ -115,6 +133,44 @@ fn builds_end_with_the_helper() {
     assert_eq!(build.read_event(), Event::HelperGone);
     assert_eq!(log.read(&mut ready).expect("the end"), 0);
     assert!(helper.kill_uid(1).is_err());
+}
+
+/// Builds with its own output as the log, in a process that is killed meanwhile.
+#[test]
+fn builds_end_with_a_killed_server() {
+    const NAME: &str = "life::builds_end_with_a_killed_server";
+    const INNER: &str = "NIX_BUILD_TEST_SERVER";
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "which of the two processes this is"
+    )]
+    let is_inner = std::env::var_os(INNER).is_some();
+    if is_inner {
+        let world = World::new();
+        let helper = helper();
+        let log = rustix::io::dup(std::io::stdout()).expect("a descriptor");
+        let mut build = world.start(&helper, world.script(LONG), log);
+        assert_eq!(build.read_event(), Event::Waiting);
+        build.go().expect("a helper");
+        while let Event::Waiting | Event::Started = build.read_event() {}
+        return;
+    }
+    let mut server = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", NAME, "--nocapture"])
+        .env(INNER, "1")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a server");
+    let mut log = BufReader::new(server.stdout.take().expect("its output"));
+    let mut line = String::new();
+    while !line.ends_with("ready\n") {
+        assert_ne!(log.read_line(&mut line).expect("its output"), 0, "{line}");
+    }
+    server.kill().expect("permission");
+    server.wait().expect("an end");
+    let mut rest = String::new();
+    log.read_to_string(&mut rest).expect("the end of the log");
+    assert_eq!(rest, "");
 }
 
 #[test]

@@ -135,13 +135,16 @@ fn push_devices(input: &SandboxInput<'_>, steps: &mut Vec<Step>) {
             mode: 0o755,
         });
     }
-    let kvm = input.kvm.then_some("kvm");
-    for name in DEVICES.into_iter().chain(kvm) {
+    let kvm = input
+        .kvm
+        .then_some(("kvm", BindKind::Any { optional: true }));
+    let devices = DEVICES.map(|name| (name, BindKind::Device));
+    for (name, kind) in devices.into_iter().chain(kvm) {
         let path = OsBytes::from(format!("/dev/{name}"));
         steps.push(Step::Bind(Bind {
             source: path.clone(),
             target: path,
-            kind: BindKind::Device,
+            kind,
         }));
     }
     for (path, target) in DEVICE_LINKS {
