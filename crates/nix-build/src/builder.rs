@@ -219,13 +219,16 @@ impl<'j> Job<'j> {
         let attempt = |confined, locks: &mut PathLocks| {
             self.build_once(confined, user.as_ref(), &inputs, &valid, locks)
         };
-        match attempt(confined, &mut locks) {
+        let done = match attempt(confined, &mut locks) {
             Err(fault::Fault::NoSandbox(message)) if self.may_fall_back(confined) => {
                 tracing::warn!("building '{}' without a sandbox: {message}", self.drv_path);
-                attempt(Confined::No, &mut locks).map_err(Into::into)
+                attempt(Confined::No, &mut locks)
             }
-            done => done.map_err(Into::into),
-        }
+            done => done,
+        };
+        // Paths that became known were locked as well.
+        locks.request_removal();
+        done.map_err(Into::into)
     }
 
     /// Keeps collectors off what the build needs and makes, valid or not.

@@ -60,12 +60,14 @@ impl Job<'_> {
         locks: &mut PathLocks,
     ) -> Result<Done, Fault> {
         let attempt = Attempt::prepare(self, confined, user, inputs, valid)?;
-        let end = attempt.run()?;
-        self.build.set_phase(Phase::Finishing);
-        let done = match attempt.judge(end) {
-            Ok(()) => attempt.finish(locks),
-            Err(fault) => Err(fault),
-        };
+        let done = attempt
+            .run()
+            .and_then(|end| attempt.judge(end))
+            .and_then(|()| attempt.finish(locks));
+        if attempt.outputs.is_none() {
+            // The builder wrote into the store itself; what isn't valid now goes.
+            output::discard_leftovers(self.store, &attempt.scratch);
+        }
         match done {
             Err(Fault::Failed(failure)) => {
                 attempt.keep_if_wanted();
@@ -233,6 +235,7 @@ impl<'a> Attempt<'a> {
             let killed = helper.kill_uid(user.uid);
             killed.map_err(|error| BuildFailure::because("cannot end the build", &error))?;
         }
+        job.build.set_phase(Phase::Finishing);
         Ok(end)
     }
 
