@@ -128,3 +128,6 @@ pub(crate) fn read_derivation_file(
 /// Bytes of an archive of a file, besides the file's.
 const NAR_FRAME: usize = 128;
 const MAX_DERIVATION: u64 = 128 << 20;
+
+#[cfg(test)]
+mod tests;

@@ -116,3 +116,6 @@ fn read(store: &LocalStore, path: &StorePath) -> anyhow::Result<Derivation> {
     Derivation::parse_file(&text, store.store_dir(), path, Strictness::Lenient)
         .with_context(explain)
 }
+
+#[cfg(test)]
+mod tests;
