@@ -39,10 +39,9 @@ fn every_layer_but_capabilities_has_its_check() {
 }
 
 #[test]
-#[allow(clippy::print_stderr)]
 fn root_can_have_the_whole_sandbox_here() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: NOT ROOT: what the doctor says to root is untested");
+        test_support::say("SKIPPED: NOT ROOT: what the doctor says to root is untested");
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -63,13 +62,12 @@ fn root_can_have_the_whole_sandbox_here() {
 
 /// The whole text, for those who want to read it: `cargo test doctor -- --nocapture`.
 #[test]
-#[allow(clippy::print_stderr)]
 fn says_how_this_machine_is() {
     let dir = tempfile::tempdir().unwrap();
     let checks = examine(&BuildConfig::default(), dir.path(), dir.path());
     let text = render_text(&checks);
     assert!(text.lines().count() >= checks.len());
-    eprintln!("{text}");
+    test_support::say(&text);
 }
 
 #[test]

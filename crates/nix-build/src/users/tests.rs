@@ -14,10 +14,9 @@ fn is_root() -> bool {
 }
 
 /// Root's own directory; `None` with a loud word for others.
-#[allow(clippy::print_stderr)]
 fn state() -> Option<tempfile::TempDir> {
     if !is_root() {
-        eprintln!("SKIPPED: NOT ROOT: users of builds are untested");
+        test_support::say("SKIPPED: NOT ROOT: users of builds are untested");
         return None;
     }
     Some(tempfile::tempdir().unwrap())

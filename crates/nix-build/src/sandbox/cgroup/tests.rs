@@ -4,7 +4,6 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use super::find::Hierarchies;
 use super::group::PREFIX;
@@ -122,7 +121,6 @@ fn nothing_is_made_without_limits() {
 }
 
 /// Groups with these limits, or `None` with a loud word where this machine has none.
-#[allow(clippy::print_stderr)]
 fn groups(memory: Option<u64>, processes: Option<u64>) -> Option<BuildCgroup> {
     let limits = ResourceLimits {
         memory,
@@ -137,7 +135,8 @@ fn groups(memory: Option<u64>, processes: Option<u64>) -> Option<BuildCgroup> {
                 "the controllers are there: {error}: {}",
                 error.source
             );
-            eprintln!("SKIPPED: NO CONTROL GROUPS HERE: {error}: {}", error.source);
+            let why = format!("{error}: {}", error.source);
+            test_support::say(&format!("SKIPPED: NO CONTROL GROUPS HERE: {why}"));
             None
         }
     }
@@ -164,14 +163,6 @@ fn start(groups: &BuildCgroup, script: &str) -> Child {
     child
 }
 
-fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what} doesn't happen");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
 #[test]
 fn too_many_processes_are_noticed_and_killed() {
     let Some(groups) = groups(None, Some(8)) else {
@@ -179,7 +170,9 @@ fn too_many_processes_are_noticed_and_killed() {
     };
     let script = "trap '' TERM; while :; do sleep 1000 & done";
     let mut child = start(&groups, script);
-    wait_for("the limit", || groups.hit() == Some(LimitHit::Processes));
+    test_support::poll_until("the limit", || {
+        (groups.hit() == Some(LimitHit::Processes)).then_some(())
+    });
     assert!(!groups.is_empty());
     groups.kill().unwrap();
     assert!(groups.is_empty());
@@ -193,7 +186,9 @@ fn too_much_memory_is_noticed() {
         return;
     };
     let mut child = start(&groups, "head -c 256m /dev/zero | tail; sleep 1000");
-    wait_for("the limit", || groups.hit() == Some(LimitHit::Memory));
+    test_support::poll_until("the limit", || {
+        (groups.hit() == Some(LimitHit::Memory)).then_some(())
+    });
     groups.kill().unwrap();
     child.wait().unwrap();
 }
@@ -204,7 +199,7 @@ fn killing_is_no_hit() {
         return;
     };
     let mut child = start(&groups, "while :; do sleep 0; done");
-    wait_for("the start", || !groups.is_empty());
+    test_support::poll_until("the start", || (!groups.is_empty()).then_some(()));
     groups.kill().unwrap();
     assert_eq!(groups.hit(), None);
     child.wait().unwrap();
@@ -239,7 +234,9 @@ fn leftovers_of_killed_servers_are_removed_and_others_kept() {
     // Another test may sweep it at this moment.
     let _ = fs::write(leftover.join("cgroup.procs"), orphan.id().to_string());
     let _next = groups(None, Some(10)).unwrap();
-    wait_for("the sweep", || fs::symlink_metadata(&leftover).is_err());
+    test_support::poll_until("the sweep", || {
+        (fs::symlink_metadata(&leftover).is_err()).then_some(())
+    });
     assert!(fs::symlink_metadata(&dir).is_ok());
     orphan.kill().unwrap();
     orphan.wait().unwrap();

@@ -9,10 +9,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{Scoped, is_available, scope};
 
 /// Runs `body` in a scope; `None` with a loud word where the kernel has none.
-#[allow(clippy::print_stderr)]
 fn scoped<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     if !is_available() {
-        eprintln!("SKIPPED: NO LANDLOCK SCOPES IN THIS KERNEL (Linux 6.12 has them)");
+        test_support::say("SKIPPED: NO LANDLOCK SCOPES IN THIS KERNEL (Linux 6.12 has them)");
         return None;
     }
     let thread = std::thread::spawn(|| {

@@ -121,16 +121,16 @@ fn isolated() -> Option<Child> {
 }
 
 #[test]
-#[allow(clippy::print_stderr, clippy::disallowed_methods)]
+#[allow(clippy::disallowed_methods)]
 fn connects_a_namespace_and_dies_with_its_owner() {
     let Some(network) = PrivateNetwork::find(std::env::var_os("PATH").as_deref()) else {
-        eprintln!(
-            "SKIPPED: NO PROGRAM 'pasta' HERE, OR NO TUN DEVICE: private networks are untested"
+        test_support::say(
+            "SKIPPED: NO PROGRAM 'pasta' HERE, OR NO TUN DEVICE: private networks are untested",
         );
         return;
     };
     if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: NOT ROOT: private networks are untested");
+        test_support::say("SKIPPED: NOT ROOT: private networks are untested");
         return;
     }
     let child = isolated().expect("'unshare' works for root");

@@ -143,7 +143,6 @@ fn a_filter_without_privileges_needs_no_new_privs() {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[allow(clippy::print_stderr)]
 mod x86 {
     use super::*;
 
@@ -171,7 +170,7 @@ mod x86 {
     fn holds_for_32_bit_calls() {
         let (_dir, file) = temporary();
         if std::fs::metadata("/proc/sys/abi/vsyscall32").is_err() {
-            eprintln!("SKIPPED: this kernel runs no 32-bit programs");
+            test_support::say("SKIPPED: this kernel runs no 32-bit programs");
             return;
         }
         filtered(move || {
