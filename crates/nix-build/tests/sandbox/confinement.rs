@@ -130,6 +130,28 @@ both! {
         assert!(log.starts_with("00060008\n2.6."), "{log}");
     }
 
+    every_namespace_is_its_own {
+        let mut world = World::new();
+        world.own_cgroup = true;
+        let log = world.output("cd /proc/self/ns; for n in user mnt pid ipc uts net cgroup; do \
+            /nix/store/8*/busybox readlink $n; done");
+        let host = |name| fs::read_link(format!("/proc/self/ns/{name}")).expect("a namespace");
+        let names = ["user", "mnt", "pid", "ipc", "uts", "net", "cgroup"];
+        assert_eq!(log.lines().count(), names.len(), "{log}");
+        for (name, inside) in names.into_iter().zip(log.lines()) {
+            assert_ne!(host(name), Path::new(inside), "{name}");
+        }
+    }
+
+    new_privileges_are_possible_if_allowed {
+        let mut world = World::new();
+        world.config.allow_new_privileges = true;
+        let pattern = "^(NoNew|Seccomp:|CapEff)";
+        let program = world.program(&["grep", "-E", pattern, "/proc/self/status"]);
+        let outcome = world.run(&helper(), program);
+        assert_eq!(outcome.log, "CapEff:\t0000000000000000\nNoNewPrivs:\t0\nSeccomp:\t2\n");
+    }
+
     limits_are_set {
         let mut world = World::new();
         world.rlimits.file_size = Some(1 << 20);

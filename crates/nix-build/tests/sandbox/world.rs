@@ -31,6 +31,7 @@ pub(crate) struct World {
     pub(crate) network_files: NetworkFiles,
     pub(crate) kvm: bool,
     pub(crate) personality_32: bool,
+    pub(crate) own_cgroup: bool,
     pub(crate) rlimits: Rlimits,
 }
 
@@ -74,6 +75,7 @@ impl World {
             network_files: NetworkFiles::default(),
             kvm: false,
             personality_32: false,
+            own_cgroup: false,
             rlimits: Rlimits::default(),
             temp,
         };
@@ -141,7 +143,7 @@ impl World {
             network_files: self.network_files.clone(),
             kvm: self.kvm,
             personality_32: self.personality_32,
-            own_cgroup: false,
+            own_cgroup: self.own_cgroup,
             rlimits: self.rlimits,
             program,
         }
