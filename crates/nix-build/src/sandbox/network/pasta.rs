@@ -64,6 +64,8 @@ pub(super) fn start(program: &Path, pid: u32) -> io::Result<RunningNetwork> {
             "none",
         ])
         .args(["--dns-forward", RESOLVER])
+        // It is killed with the build; looking for the namespace's path would mislead it.
+        .arg("--no-netns-quit")
         // It writes its number there once it is ready.
         .args(["--pid", "/proc/self/fd/1"])
         .env_clear()
