@@ -30,6 +30,7 @@ impl Workshop {
             return None;
         };
         let store = TempStore::new();
+        drop(open(&store));
         let doctor = run(on(&store, ["doctor"]));
         if doctor.code != Some(0) {
             say_missing(&format!("what builds need: {}", doctor.stdout), true);
@@ -353,6 +354,17 @@ fn another_machine_builds_with_inputs_from_here_and_results_come_back() {
     assert!(there.names().iter().any(|name| name.ends_with("-first")));
 
     let fails = workshop.derivation("fails", &deferred(&["out"]), &[], "echo no; exit 3");
+    let user = workshop.derivation("user", &deferred(&["out"]), &[(&fails, "out")], ":");
+    let good = workshop.derivation("good", &deferred(&["out"]), &[], "echo built > $out");
+    let words = [print(&user), print(&good)];
+    let ran = workshop.run(&["build", "-k", "--on", &address, &words[0], &words[1]]);
+    assert_eq!(ran.code, Some(100), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("1 dependencies of derivation"),
+        "{}",
+        ran.stderr
+    );
+    assert!(there.names().iter().any(|name| name.ends_with("-good")));
     let ran = workshop.run(&["build", "--on", &address, &print(&fails)]);
     assert_eq!(ran.code, Some(100), "{}", ran.stderr);
     let last = format!(

@@ -119,14 +119,9 @@ impl Remote<'_> {
             0,
         ));
         report.count(plan.to_build.len());
-        for drv in &plan.to_build {
-            report.started(drv);
-            let result = self.build_one(drv)?;
-            report.finished(drv, &result);
-            if !result.status.is_success() {
-                report.say_failures(&result.error_msg);
-                return Ok(Ending::Failed(exit_code(&result)));
-            }
+        if let Some((status, summary)) = self.build_all(&plan.to_build, &report)? {
+            report.say_failures(&summary);
+            return Ok(Ending::Failed(status));
         }
         let built = self.built(targets)?;
         self.fetch(&built)?;
@@ -152,6 +147,49 @@ impl Remote<'_> {
             paths,
         })?;
         Ok(())
+    }
+
+    /// Builds what can be built; status and message of what couldn't.
+    fn build_all(
+        &mut self,
+        drvs: &[StorePath],
+        report: &Report,
+    ) -> anyhow::Result<Option<(u8, String)>> {
+        let mut failed = BTreeSet::new();
+        let mut outcome: Option<(u8, String)> = None;
+        for drv in drvs {
+            let result = match self.failed_inputs(drv, &failed) {
+                0 => {
+                    report.started(drv);
+                    self.build_one(drv)?
+                }
+                count => BuildResult::failure(
+                    BuildStatus::DependencyFailed,
+                    // Nix compat: its words.
+                    format!(
+                        "{count} dependencies of derivation '{}' failed to build",
+                        self.job.store.store_dir().display(drv)
+                    ),
+                ),
+            };
+            report.finished(drv, &result);
+            if result.status.is_success() {
+                continue;
+            }
+            failed.insert(drv.clone());
+            let before = outcome.map_or(0, |(status, _)| status);
+            outcome = Some((combined(before, exit_code(&result)), result.error_msg));
+            if !self.job.config.keep_going {
+                break;
+            }
+        }
+        Ok(outcome)
+    }
+
+    fn failed_inputs(&self, drv: &StorePath, failed: &BTreeSet<StorePath>) -> usize {
+        let inputs = self.graph.drvs.get(drv).map(|drv| drv.input_drvs.keys());
+        let inputs = inputs.into_iter().flatten();
+        inputs.filter(|input| failed.contains(*input)).count()
     }
 
     fn build_one(&mut self, path: &StorePath) -> anyhow::Result<BuildResult> {
@@ -306,4 +344,43 @@ fn exit_code(result: &BuildResult) -> u8 {
     failure.hash_mismatch = result.status == BuildStatus::OutputRejected
         && result.error_msg.contains("hash mismatch in fixed-output");
     failure.exit_code()
+}
+
+/// The exit status of two failures: each adds its bits to what real Nix calls a failed build.
+fn combined(one: u8, other: u8) -> u8 {
+    match (one >= FAILED_BUILD, other >= FAILED_BUILD) {
+        (true, true) => one | other,
+        (true, false) => one,
+        (false, _) => other,
+    }
+}
+
+/// The bits of every failed build.
+const FAILED_BUILD: u8 = 0x60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_of_failures_are_combined_bit_by_bit() {
+        assert_eq!(combined(0, 1), 1);
+        assert_eq!(combined(1, 100), 100);
+        assert_eq!(combined(100, 1), 100);
+        assert_eq!(combined(100, 102), 102);
+        assert_eq!(combined(101, 104), 109);
+    }
+
+    #[test]
+    fn a_wrong_hash_has_a_status_of_its_own() {
+        let rejected = |message: &str| {
+            let result = BuildResult::failure(BuildStatus::OutputRejected, message);
+            exit_code(&result)
+        };
+        assert_eq!(
+            rejected("hash mismatch in fixed-output derivation 'x'"),
+            102
+        );
+        assert_eq!(rejected("missing output"), 1);
+    }
 }
