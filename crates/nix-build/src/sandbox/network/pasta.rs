@@ -90,25 +90,21 @@ pub(super) fn start(program: &Path, pid: u32) -> io::Result<RunningNetwork> {
     Err(io::Error::other(describe(&end, &mut words)))
 }
 
-/// Tells it where to go, by a descriptor where it could not open the path itself.
+/// Tells it where to go.
+///
+/// Root's builds have a network namespace that belongs to the host's user namespace, whether
+/// they have entered one of their own by now or not; those of others belong to the build's.
 fn name_namespaces(command: &mut Command, pid: u32) -> io::Result<()> {
-    let of = |pid: &str, kind: &str| format!("/proc/{pid}/ns/{kind}");
-    let pid = pid.to_string();
-    let is_same = std::fs::read_link(of("self", "user"))? == std::fs::read_link(of(&pid, "user"))?;
-    if is_same {
-        // It gives up the capability to look at processes with more capabilities than its own
-        // before it opens the path, but not its standard input.
+    let of = |kind: &str| format!("/proc/{pid}/ns/{kind}");
+    if rustix::process::geteuid().is_root() {
+        // It couldn't open the path: first of all it gives up the capability to look at
+        // processes that have more than itself. Its standard input stays.
         command
-            .args([
-                "--runas",
-                "0:0",
-                "--netns-only",
-                "--netns",
-                "/proc/self/fd/0",
-            ])
-            .stdin(File::open(of(&pid, "net"))?);
+            .args(["--runas", "0:0", "--netns-only"])
+            .args(["--netns", "/proc/self/fd/0"])
+            .stdin(File::open(of("net"))?);
     } else {
-        command.args(["--userns", &of(&pid, "user"), "--netns", &of(&pid, "net")]);
+        command.args(["--userns", &of("user"), "--netns", &of("net")]);
     }
     Ok(())
 }
