@@ -114,7 +114,14 @@ impl Program {
                 }
                 Command::new(face)
             }
-            Kind::Real { nix_store, .. } => Command::new(nix_store),
+            Kind::Real { nix_store, .. } => {
+                let mut command = Command::new(nix_store);
+                // 2.8 starts its hook even if there is no other machine.
+                let unpacked = nix_store.parent().and_then(Path::parent);
+                let libexec = unpacked.map(|dir| dir.join("libexec"));
+                command.env("NIX_LIBEXEC_DIR", libexec.unwrap_or_default());
+                command
+            }
         };
         self.set_up(&mut command);
         command.args(["--realise", "--store", &address(root)?]);
