@@ -1,13 +1,13 @@
 //! Logs that are kept: `LOG/drvs/<first two characters>/<rest>`, with `.bz2` behind it if
 //! compressed, where the name is that of the derivation in the store.
 //!
-//! A log appears whole or not at all: it is written under another name beside its place
-//! and moved. Of a compressed and a plain log Nix reads the plain one, so whichever is
-//! written replaces the other.
+//! A log appears whole or not at all. Of a compressed and a plain log Nix reads the plain
+//! one, so whichever is written replaces the other.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use bzip2::Compression;
@@ -15,6 +15,8 @@ use bzip2::read::MultiBzDecoder;
 use bzip2::write::BzEncoder;
 use nix_base::StorePath;
 use nix_store_core::StoreLayout;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
 
 /// Why a log can't be kept or read.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +47,10 @@ pub fn log_path(layout: &StoreLayout, drv: &StorePath) -> PathBuf {
 /// Keeps a log: copies `raw` from its start to where logs of `drv` are, compressed with
 /// bzip2 or as it is. The log of an earlier build is replaced. `raw` keeps its position.
 ///
+/// Compressing a long log takes longer than many builds, so nobody is made to wait for it:
+/// the log is kept as it is, and compressed behind the caller's back. If this process ends
+/// before, it stays as it is, which every reader takes as well.
+///
 /// # Errors
 /// It can't be read or written.
 pub fn keep_log(
@@ -55,23 +61,87 @@ pub fn keep_log(
 ) -> Result<PathBuf, LogError> {
     let plain = log_path(layout, drv);
     let packed = with_suffix(&plain, ".bz2");
-    let (place, other) = match compress {
-        true => (packed, plain),
-        false => (plain, packed),
-    };
-    let mut fresh = Fresh::beside(&place)?;
-    let copied = match compress {
-        true => copy_compressed(raw, &mut fresh.file),
-        false => copy(raw, &mut fresh.file),
-    };
-    copied.map_err(|source| failed("write", &fresh.path, source))?;
-    fresh.move_to(&place)?;
-    match std::fs::remove_file(&other) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(source) => return Err(failed("remove", &other, source)),
+    let length = raw
+        .metadata()
+        .map_err(|source| failed("examine the log for", &plain, source))?
+        .len();
+    if compress && length <= AT_ONCE {
+        write_to(&packed, raw, copy_compressed)?;
+        remove(&plain)?;
+        return Ok(packed);
     }
-    Ok(place)
+    let kept = write_to(&plain, raw, copy)?;
+    remove(&packed)?;
+    if compress {
+        compress_later(raw, kept, plain.clone(), packed);
+    }
+    Ok(plain)
+}
+
+/// Compresses in a thread of its own.
+fn compress_later(raw: &File, kept: File, plain: PathBuf, packed: PathBuf) {
+    let path = plain.clone();
+    let started = raw.try_clone().and_then(|raw| {
+        std::thread::Builder::new()
+            .name("compress-log".to_owned())
+            .spawn(move || {
+                if let Err(error) = replace_by_compressed(&raw, &kept, &plain, &packed) {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(path = %plain.display(), error, "a log isn't compressed");
+                }
+            })
+    });
+    if let Err(error) = started {
+        tracing::warn!(path = %path.display(), %error, "a log isn't compressed");
+    }
+}
+
+fn replace_by_compressed(
+    raw: &File,
+    kept: &File,
+    plain: &Path,
+    packed: &Path,
+) -> Result<(), LogError> {
+    let mut fresh = Fresh::beside(packed)?;
+    copy_compressed(raw, &mut fresh.file).map_err(|source| failed("write", packed, source))?;
+    if !is_at(kept, plain) {
+        // Another build has come to its end meanwhile: its log counts.
+        return Ok(());
+    }
+    fresh.move_to(packed)?;
+    remove(plain)
+}
+
+/// Whether `path` is this very file, which can't be mistaken for a later one as long as it
+/// is open.
+fn is_at(file: &File, path: &Path) -> bool {
+    let id = |metadata: Metadata| (metadata.dev(), metadata.ino());
+    match (file.metadata(), std::fs::symlink_metadata(path)) {
+        (Ok(file), Ok(there)) => id(file) == id(there),
+        _ => false,
+    }
+}
+
+fn write_to(
+    place: &Path,
+    raw: &File,
+    copy: impl FnOnce(&File, &mut File) -> io::Result<()>,
+) -> Result<File, LogError> {
+    let mut fresh = Fresh::beside(place)?;
+    let write = |file: &mut File| {
+        copy(raw, file)?;
+        file.try_clone()
+    };
+    let file = write(&mut fresh.file).map_err(|source| failed("write", place, source))?;
+    fresh.move_to(place)?;
+    Ok(file)
+}
+
+fn remove(path: &Path) -> Result<(), LogError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path, error)),
+        _ => Ok(()),
+    }
 }
 
 /// Opens the log of `drv`, whether compressed or not; `None` if there is none.
@@ -100,59 +170,98 @@ fn open_if_there(path: &Path) -> Result<Option<File>, LogError> {
     }
 }
 
-/// A file beside its later place, which is removed unless it gets there.
+/// A file on its way to its place. Where the file system can do it, it has no name until
+/// it gets there, so that nothing is left of it whatever happens; elsewhere it lies beside
+/// its place and is removed unless it gets there.
 struct Fresh {
-    path: PathBuf,
     file: File,
-    in_place: bool,
+    named: Option<PathBuf>,
 }
 
 impl Fresh {
     fn beside(place: &Path) -> Result<Self, LogError> {
-        let random = getrandom::u64()
-            .map_err(|error| failed("make a name beside", place, io::Error::other(error)))?;
-        let path = with_suffix(place, &format!(".{random:016x}.tmp"));
-        match Self::create(&path) {
+        match Self::create(place) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 make_parent(place)?;
-                Self::create(&path)
+                Self::create(place)
             }
             result => result,
         }
-        .map_err(|source| failed("create", &path, source))
+        .map_err(|source| failed("create", place, source))
     }
 
-    fn create(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o644)
-            .open(path)?;
+    fn create(place: &Path) -> io::Result<Self> {
+        let parent = place.parent().unwrap_or(place);
+        let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(LOG_MODE);
+        let fresh = match rustix::fs::open(parent, flags, mode) {
+            Ok(file) => Self {
+                file: file.into(),
+                named: None,
+            },
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+                let path = name_beside(place)?;
+                let mut options = OpenOptions::new();
+                options.write(true).create_new(true).mode(LOG_MODE);
+                Self {
+                    file: options.open(&path)?,
+                    named: Some(path),
+                }
+            }
+            Err(error) => return Err(error.into()),
+        };
         // Whatever the umask is: logs are for everybody.
-        if file.metadata()?.permissions().mode() & 0o777 != 0o644 {
-            file.set_permissions(Permissions::from_mode(0o644))?;
+        if fresh.file.metadata()?.permissions().mode() & 0o777 != LOG_MODE {
+            fresh
+                .file
+                .set_permissions(Permissions::from_mode(LOG_MODE))?;
         }
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            in_place: false,
-        })
+        Ok(fresh)
     }
 
     fn move_to(mut self, place: &Path) -> Result<(), LogError> {
-        std::fs::rename(&self.path, place).map_err(|source| failed("create", place, source))?;
-        self.in_place = true;
+        self.try_move_to(place)
+            .map_err(|source| failed("create", place, source))
+    }
+
+    fn try_move_to(&mut self, place: &Path) -> io::Result<()> {
+        if self.named.is_none() {
+            match self.link(place) {
+                // Only a file with a name can replace another one.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    let path = name_beside(place)?;
+                    self.link(&path)?;
+                    self.named = Some(path);
+                }
+                result => return result,
+            }
+        }
+        if let Some(path) = &self.named {
+            std::fs::rename(path, place)?;
+            self.named = None;
+        }
+        Ok(())
+    }
+
+    fn link(&self, path: &Path) -> io::Result<()> {
+        let own = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        rustix::fs::linkat(CWD, own, CWD, path, AtFlags::SYMLINK_FOLLOW)?;
         Ok(())
     }
 }
 
 impl Drop for Fresh {
     fn drop(&mut self) {
-        if !self.in_place {
+        if let Some(path) = &self.named {
             // Nothing can be done about a file that stays.
-            let _ = std::fs::remove_file(&self.path);
+            let _ = std::fs::remove_file(path);
         }
     }
+}
+
+fn name_beside(place: &Path) -> io::Result<PathBuf> {
+    let random = getrandom::u64().map_err(io::Error::other)?;
+    Ok(with_suffix(place, &format!(".{random:016x}.tmp")))
 }
 
 fn make_parent(place: &Path) -> Result<(), LogError> {
@@ -164,7 +273,7 @@ fn make_parent(place: &Path) -> Result<(), LogError> {
         .map_err(|source| failed("create", parent, source))
 }
 
-fn copy(raw: &File, to: &mut impl Write) -> io::Result<()> {
+fn copy(raw: &File, to: &mut (impl Write + ?Sized)) -> io::Result<()> {
     let mut buffer = vec![0; BLOCK];
     let mut offset = 0;
     loop {
@@ -208,6 +317,11 @@ fn failed(what: &'static str, path: &Path, source: io::Error) -> LogError {
 }
 
 const BLOCK: usize = 128 * 1024;
+
+const LOG_MODE: u32 = 0o644;
+
+/// Longer logs are compressed later.
+const AT_ONCE: u64 = 1 << 20;
 
 /// Nothing at all, compressed.
 const EMPTY: [u8; 14] = *b"BZh9\x17\x72\x45\x38\x50\x90\0\0\0\0";

@@ -95,7 +95,6 @@ fn bad_ones_touch_nothing_outside() {
             "{name}"
         );
     }
-    assert!(fs::symlink_metadata("/tmp/evil").is_err());
 }
 
 #[test]

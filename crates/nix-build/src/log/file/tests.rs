@@ -1,7 +1,8 @@
+use std::fs;
 use std::io::{Seek, SeekFrom};
 
 use nix_base::StoreDir;
-use test_support::{Machine, Peer, run_ok};
+use test_support::{Machine, Peer, poll_until, run_ok};
 
 use super::*;
 
@@ -96,6 +97,68 @@ fn logs_of_the_old_place_are_found() {
     std::fs::create_dir_all(layout.log.join("drvs")).unwrap();
     std::fs::write(layout.log.join("drvs").join(NAME), "old\n").unwrap();
     assert_eq!(read(&layout).unwrap(), b"old\n");
+}
+
+/// Text of more than a million bytes.
+fn long_text() -> Vec<u8> {
+    (0..200_000)
+        .flat_map(|n| format!("line {n}\n").into_bytes())
+        .collect()
+}
+
+#[test]
+fn long_logs_are_compressed_in_the_end() {
+    let place = tempfile::tempdir().unwrap();
+    let (layout, text) = (layout(place.path()), long_text());
+    keep_log(&layout, &drv(), &raw(&text), true).unwrap();
+    assert!(read(&layout).unwrap() == text, "it can be read at once");
+    let plain = log_path(&layout, &drv());
+    poll_until("the log to be compressed", || {
+        fs::symlink_metadata(&plain).is_err().then_some(())
+    });
+    assert!(read(&layout).unwrap() == text);
+    let names = fs::read_dir(plain.parent().unwrap()).unwrap().count();
+    assert_eq!(names, 1, "one log, and no file left over");
+}
+
+#[test]
+fn a_newer_log_is_not_replaced_by_an_older_one() {
+    let place = tempfile::tempdir().unwrap();
+    let layout = layout(place.path());
+    let plain = log_path(&layout, &drv());
+    let packed = with_suffix(&plain, ".bz2");
+    let old = raw(b"old");
+    let kept = write_to(&plain, &old, copy).unwrap();
+    keep_log(&layout, &drv(), &raw(b"new"), false).unwrap();
+    replace_by_compressed(&old, &kept, &plain, &packed).unwrap();
+    assert_eq!(read(&layout).unwrap(), b"new");
+    assert!(fs::symlink_metadata(&packed).is_err());
+
+    keep_log(&layout, &drv(), &raw(b"newer"), true).unwrap();
+    replace_by_compressed(&old, &kept, &plain, &packed).unwrap();
+    assert_eq!(read(&layout).unwrap(), b"newer");
+}
+
+#[test]
+fn file_systems_without_nameless_files_do_as_well() {
+    let place = tempfile::tempdir().unwrap();
+    let target = place.path().join("log");
+    for text in ["one", "two"] {
+        let path = name_beside(&target).unwrap();
+        let mut fresh = Fresh {
+            file: File::create_new(&path).unwrap(),
+            named: Some(path),
+        };
+        fresh.file.write_all(text.as_bytes()).unwrap();
+        fresh.move_to(&target).unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), text);
+    }
+    let path = name_beside(&target).unwrap();
+    drop(Fresh {
+        file: File::create_new(&path).unwrap(),
+        named: Some(path),
+    });
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
 }
 
 #[test]
