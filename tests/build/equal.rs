@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use test_support::{Machine, Peer, RawDrv, Workshop, nar, run, say, verify_with};
 
 use crate::generate;
-use crate::site::{Builder, CONFINED, confined};
+use crate::site::{Builder, CONFINED, confined, is_soak};
 use crate::store_rows::rows;
 
 /// How many derivations are made up.
@@ -73,8 +73,15 @@ fn two_hundred_derivations_come_out_as_with_the_newest() {
     let Some(peer) = crate::site::newest() else {
         return;
     };
+    let seeds = if is_soak() { 4..24 } else { 4..5 };
+    for seed in seeds {
+        come_out_as_with(peer, seed);
+    }
+}
+
+fn come_out_as_with(peer: &Peer, seed: u64) {
     let machine = confined();
-    let shapes = generate::derivations(COUNT, 4);
+    let shapes = generate::derivations(COUNT, seed);
     let drvs = Workshop::new(&machine, peer).instantiate(&shapes);
     assert_eq!(drvs.len(), COUNT);
     let drvs: Vec<String> = drvs.into_values().collect();

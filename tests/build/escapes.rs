@@ -467,7 +467,11 @@ fn a_failed_build_leaves_nothing(who: Who) {
             .filter(|name| !before.contains(name) && name != ".links" && !is_lock(name))
             .collect();
         assert_eq!(new, Vec::<String>::new(), "after '{name}'");
-        assert_eq!(place.build_dirs(), Vec::<std::path::PathBuf>::new(), "after '{name}'");
+        assert_eq!(
+            place.build_dirs(),
+            Vec::<std::path::PathBuf>::new(),
+            "after '{name}'"
+        );
     }
 }
 

@@ -7,7 +7,7 @@ use test_support::{PathToAdd, nar};
 /// The attributes of `count` derivations named `d0`, `d1` …; each may refer to earlier ones.
 pub(crate) fn derivations(count: usize, seed: u64) -> String {
     let mut maker = Maker {
-        random: Random(seed),
+        random: Random::new(seed),
         made: Vec::new(),
         text: String::new(),
     };
@@ -273,9 +273,13 @@ const FLOATING: &str =
     r#"__contentAddressed = true; outputHashMode = "recursive"; outputHashAlgo = "sha256";"#;
 
 /// splitmix64: small, and the same everywhere.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -284,7 +288,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.next() % bound as u64).unwrap()
     }
 }

@@ -5,12 +5,14 @@
 
 #![allow(
     clippy::unwrap_used,
-    reason = "helpers of tests fail the test that called them"
+    clippy::disallowed_methods,
+    reason = "helpers of tests fail the test that called them, and read SOAK themselves"
 )]
 
 #[macro_use]
 mod site;
 mod commands;
+mod crowd;
 mod direct;
 mod equal;
 mod escapes;

@@ -41,6 +41,11 @@ pub(crate) fn newest() -> Option<&'static Peer> {
     Peer::all().last().filter(|_| Machine::available())
 }
 
+/// Whether this is the long form of the tests.
+pub(crate) fn is_soak() -> bool {
+    std::env::var_os("SOAK").is_some()
+}
+
 /// Our program.
 pub(crate) fn ours() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_nix-serve"))
