@@ -4,6 +4,7 @@
 mod builds;
 pub mod cli;
 pub mod client;
+pub mod policy;
 pub mod proto;
 pub mod server;
 pub mod text;

@@ -1,0 +1,17 @@
+//! Who may do what on one connection.
+//!
+//! ```text
+//! flags of `serve` ─┐
+//!                   ├─ Role ─ the session asks it before each command
+//! policy.toml ──────┘
+//! ```
+//!
+//! A [`Role`] is settled when a connection starts and never widened afterwards: nothing a
+//! client sends, and none of its environment, takes part. Whatever isn't understood fails
+//! the start.
+
+mod capability;
+mod role;
+
+pub use capability::{Capability, UnknownCapability};
+pub use role::{Quotas, Role, View};
