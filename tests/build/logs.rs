@@ -53,6 +53,58 @@ fn a_client_that_never_reads_the_log_gets_its_result() {
     drop(unread);
 }
 
+/// A client that closed its stderr before the builder writes.
+#[test]
+fn a_client_without_stderr_gets_its_result() {
+    let Some(place) = Place::new(Who::Root, &loud(1)) else {
+        return;
+    };
+    let (mut session, unread) = ServeSession::spawn_unheard(place.server(&[]));
+    drop(unread);
+    session.handshake(7);
+    session.send(&request(&place, "loud"));
+    let result = session.read_build_result();
+    assert_eq!(result.status, 0, "{result:?}");
+    session.finish_ok();
+}
+
+/// The same where the server has more to say than the builder: that others are first.
+#[test]
+fn a_client_without_stderr_waits_for_its_slot() {
+    let words = format!("before-{}", std::process::id());
+    let shapes = format!("{}\n{}", waiting(&words), loud(1));
+    let Some(place) = Place::with_settings(Who::Root, &shapes, "max-jobs = 1\n") else {
+        return;
+    };
+    let mut first = place.session();
+    first.send(&request(&place, "slow"));
+    wait_for(&format!("{words}-ready"));
+    let mut waiting: Vec<ServeSession> = (0..3)
+        .map(|_| {
+            let (mut session, unread) = ServeSession::spawn_unheard(place.server(&[]));
+            drop(unread);
+            session.handshake(7);
+            session.send(&request(&place, "loud"));
+            session
+        })
+        .collect();
+    for session in &waiting {
+        let tasks = format!("/proc/{}/task", session.pid());
+        poll_until("the thread that watches a client", || {
+            let entries = std::fs::read_dir(&tasks).ok()?;
+            let mut names = entries
+                .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("comm")).ok());
+            names.any(|name| name.trim() == "hang-up").then_some(())
+        });
+    }
+    std::fs::write(place.shared("go"), "").unwrap();
+    assert_eq!(first.read_build_result().status, 0);
+    for session in &mut waiting {
+        let result = session.read_build_result();
+        assert!(result.is_success(), "{result:?}");
+    }
+}
+
 /// The kept log is whole.
 #[test]
 fn the_log_is_kept_as_real_nix_keeps_it() {
