@@ -12,11 +12,13 @@
 //! closes the stream and exits with status 1. The protocol is described in
 //! `docs/formats/serve-protocol.md`.
 
+mod audit;
 mod build;
 mod error;
 mod hangup;
 mod import;
 mod input;
+mod refusal;
 mod session;
 
 use std::io::Write;
@@ -24,9 +26,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+pub use audit::{Audit, AuditRecord, NoAudit, Verdict};
 pub use build::{BuildService, DerivationRequest, NoBuilds, PathsRequest};
 pub use error::ServeError;
 pub use input::{Source, StopFlag};
+pub use refusal::{Refusal, Rule};
 use nix_store_core::LocalStore;
 
 use crate::proto::{VersionWord, handshake};
