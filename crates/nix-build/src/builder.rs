@@ -19,10 +19,11 @@ mod inputs;
 mod machine;
 mod outputs;
 mod place;
+mod restrict;
 mod run;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -164,7 +165,7 @@ struct Done {
 /// One build.
 struct Job<'j> {
     builder: &'j Builder,
-    config: &'j BuildConfig,
+    config: Cow<'j, BuildConfig>,
     store: &'j LocalStore,
     request: &'j BuildRequest,
     build: &'j OwnedBuild,
@@ -184,14 +185,22 @@ impl<'j> Job<'j> {
     ) -> Result<Self> {
         let (drv, dir) = (&request.drv, store.store_dir());
         let bad = |error: nix_drv::Error| options_failure(dir, &request.drv_path, &error);
+        let mut options = drv.options(dir).map_err(bad)?;
+        let config = match &request.requester.restrictions {
+            None => Cow::Borrowed(&*builder.config),
+            Some(restrictions) => {
+                restrict::keep_listed_variables(&mut options, restrictions);
+                Cow::Owned(restrict::restricted(&builder.config, drv, restrictions))
+            }
+        };
         Ok(Self {
             builder,
-            config: &builder.config,
+            config,
             store,
             request,
             build,
             kind: drv.derivation_type().map_err(bad)?,
-            options: drv.options(dir).map_err(bad)?,
+            options,
             known: drv.known_outputs(dir).map_err(bad)?.into_iter().collect(),
             drv_path: dir.print(&request.drv_path),
         })
@@ -199,12 +208,15 @@ impl<'j> Job<'j> {
 
     fn run(&self) -> Result<Done> {
         self.pin()?;
-        machine::check_kind(self.kind, self.config)?;
+        machine::check_kind(self.kind, &self.config)?;
         if let Some(done) = self.already_valid()? {
             return Ok(done);
         }
         let inputs = self.input_closure()?;
-        machine::check_machine(&self.request.drv, &self.options, self.kind, self.config)?;
+        if let Some(restrictions) = &self.request.requester.restrictions {
+            restrict::check(self.request, &self.options, self.kind, restrictions)?;
+        }
+        machine::check_machine(&self.request.drv, &self.options, self.kind, &self.config)?;
         let confined = self.confinement()?;
         let mut locks = self.lock_outputs()?;
         // The outcome is final, whichever it is: what was made is valid, or gone.
@@ -249,19 +261,19 @@ impl<'j> Job<'j> {
 
     fn confinement(&self) -> Result<Confined> {
         let layout = &self.builder.layout;
-        let relocated = layout.real_store != PathBuf::from(layout.store_dir.to_string());
+        let relocated = layout.real_store.as_os_str() != layout.store_dir.to_string().as_str();
         machine::confinement(
             &self.drv_path,
             &self.options,
             self.kind,
-            self.config,
+            &self.config,
             relocated,
         )
     }
 
     fn may_fall_back(&self, confined: Confined) -> bool {
         let layout = &self.builder.layout;
-        let relocated = layout.real_store != PathBuf::from(layout.store_dir.to_string());
+        let relocated = layout.real_store.as_os_str() != layout.store_dir.to_string().as_str();
         confined == Confined::Yes && self.config.sandbox.fallback && !relocated
     }
 
@@ -298,8 +310,10 @@ impl<'j> Job<'j> {
         for path in paths.difference(&valid) {
             self.store.remove_invalid(path)?;
         }
-        let is_valid =
-            |(name, path): (&OutputName, &StorePath)| valid.contains(path).then(|| name.clone());
+        let requester = &self.request.requester;
+        let is_valid = |(name, path): (&OutputName, &StorePath)| {
+            (valid.contains(path) && !requester.hides(path)).then(|| name.clone())
+        };
         Ok(self.known.iter().filter_map(is_valid).collect())
     }
 
@@ -335,7 +349,7 @@ impl<'j> Job<'j> {
     }
 
     fn keep_log(&self) {
-        if !self.config.keep_log {
+        if !self.config.keep_log || !self.request.requester.is_vouched_for {
             return;
         }
         let kept = self

@@ -52,6 +52,8 @@ pub struct BuiltinCall {
     pub impure: bool,
     /// Seconds to wait for a connection; 0 means no limit.
     pub connect_timeout: u32,
+    /// Whether only public addresses may be connected to.
+    pub public_only: bool,
     /// The build directory as the builder sees it, which is also the working directory.
     pub build_dir: PathBuf,
 }

@@ -234,8 +234,15 @@ fn register(
         })
         .collect();
     let is_impure = |output: &DerivationOutput| matches!(output, DerivationOutput::Impure { .. });
-    let stores_realisations =
-        job.config.ca_derivations && !job.request.drv.outputs.values().any(is_impure);
+    // What an unresolved derivation of somebody without full rights came to is no fact.
+    let is_resolved = |output: &DerivationOutput| {
+        let is_free = job.request.requester.restrictions.is_none();
+        is_free || matches!(output, DerivationOutput::CaFloating { .. })
+    };
+    let outputs_of = &job.request.drv.outputs;
+    let stores_realisations = job.config.ca_derivations
+        && !outputs_of.values().any(is_impure)
+        && outputs_of.values().all(is_resolved);
     let rows: Vec<Realisation> = match stores_realisations {
         true => realisations.values().cloned().collect(),
         false => Vec::new(),

@@ -3,6 +3,8 @@
 use nix_base::{BuildOptions, StorePath};
 use nix_drv::BasicDerivation;
 
+use crate::requester::Requester;
+
 /// Whether to build, or to build again and compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BuildMode {
@@ -66,4 +68,6 @@ pub struct BuildRequest {
     pub limits: BuildLimits,
     /// Whether the build directory stays after a failure.
     pub keep_failed: bool,
+    /// Who asks.
+    pub requester: Requester,
 }

@@ -26,6 +26,7 @@ use crate::goal::graph::{Graph, NodeState, unanswered_by};
 use crate::goal::hashes::Hashes;
 use crate::goal::{Event, GraphStore, Job, Outcome, Plan, StoreError, Target};
 use crate::request::{BuildLimits, BuildMode};
+use crate::requester::Requester;
 
 /// Builds graphs, several builds at a time.
 pub struct Scheduler<'a, S> {
@@ -47,6 +48,8 @@ pub struct Scheduler<'a, S> {
     pub limits: BuildLimits,
     /// Whether build directories stay after failures.
     pub keep_failed: bool,
+    /// Who asks; `build` may know more of each derivation.
+    pub requester: &'a Requester,
     /// Whether fixed outputs are built from resolved derivations, as others whose path
     /// follows from their content (`experimental-features = ca-derivations`).
     pub ca_derivations: bool,

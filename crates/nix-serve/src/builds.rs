@@ -15,7 +15,7 @@ use nix_build::active::{Active, BuildOutcome, Client, LogTarget, OwnedBuild};
 use nix_build::goal::{Event, Job, Outcome, Plan, Target, Wanted};
 use nix_build::request::{BuildLimits, BuildMode, BuildRequest};
 use nix_build::scheduler::{Scheduler, must_build};
-use nix_build::{BuildConfig, BuildFailure, Builder, Cancel};
+use nix_build::{BuildConfig, BuildFailure, Builder, Cancel, Requester};
 use nix_store_core::{Access, LocalStore, Lock, Store, StoreConfig};
 
 use crate::proto::{BuildTarget, WantedOutputs};
@@ -41,6 +41,7 @@ pub(crate) struct GraphRequest<'a> {
     /// The client's bounds; the machine's hold as well.
     pub(crate) limits: BuildLimits,
     pub(crate) keep_failed: bool,
+    pub(crate) requester: &'a Requester,
     pub(crate) keep_going: bool,
     pub(crate) cancel: &'a Cancel,
     pub(crate) log: &'a LogTargets<'a>,
@@ -127,6 +128,7 @@ impl LocalBuilds {
             mode: request.mode,
             limits: request.limits,
             keep_failed: request.keep_failed,
+            requester: request.requester,
             ca_derivations: self.config.ca_derivations,
         };
         scheduler.build_paths(request.targets)

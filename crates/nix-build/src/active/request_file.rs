@@ -8,6 +8,7 @@ use nix_drv::{BasicDerivation, drv_name};
 
 use crate::failure::{BuildFailure, Result};
 use crate::request::{BuildLimits, BuildMode, BuildRequest};
+use crate::requester::Requester;
 
 /// The name of the directory of a build: a digest of all that decides how it ends. Limits
 /// belong to clients, and whether the build directory stays isn't part of the result.
@@ -36,6 +37,11 @@ pub(super) fn load(store_dir: &StoreDir, file: &File) -> Result<BuildRequest> {
         false => BuildMode::Normal,
     };
     let keep_failed = reader.read_bool("keep-failed").map_err(failed)?;
+    let requester = reader
+        .read_bytes("requester", MAX_REQUESTER)
+        .map_err(failed)?;
+    let requester = Requester::from_bytes(&requester)
+        .ok_or_else(|| BuildFailure::misc("cannot read the request: who asks"))?;
     let bad = |error| BuildFailure::because("cannot read the request", &error);
     let name = drv_name(&drv_path).map_err(bad)?;
     Ok(BuildRequest {
@@ -51,6 +57,7 @@ pub(super) fn load(store_dir: &StoreDir, file: &File) -> Result<BuildRequest> {
         mode,
         limits: BuildLimits::default(),
         keep_failed,
+        requester,
     })
 }
 
@@ -69,6 +76,11 @@ fn write(
     out.write_bool(request.mode == BuildMode::Check)
         .map_err(cannot_write)?;
     out.write_bool(keep_failed).map_err(cannot_write)?;
+    let requester = request
+        .requester
+        .to_bytes()
+        .ok_or_else(|| BuildFailure::misc("cannot write the request: who asks"))?;
+    out.write_bytes(&requester).map_err(cannot_write)?;
     request
         .drv
         .write_wire(out, store_dir)
@@ -79,5 +91,7 @@ fn cannot_write(error: std::io::Error) -> BuildFailure {
     BuildFailure::because("cannot write the request", &error)
 }
 
+/// Bytes of the paths that are hidden, and some more.
+const MAX_REQUESTER: u64 = 64 << 20;
 /// Bytes of a hash with its algorithm, and some more.
 const MAX_HASH: u64 = 256;

@@ -110,7 +110,7 @@ impl Job<'_> {
             drv_type: self.kind,
             options: &self.options,
             store_dir: self.store.store_dir(),
-            config: self.config,
+            config: &self.config,
             build_dir,
             scratch,
             graphs: &graphs,
@@ -163,7 +163,7 @@ impl<'a> Attempt<'a> {
 
     /// Runs the builder to its end.
     fn run(&self) -> Result<End, Fault> {
-        let (job, config) = (self.job, self.job.config);
+        let (job, config) = (self.job, &*self.job.config);
         let (cgroup, rlimits) = self.limit_resources()?;
         let (network, choice) = self.network()?;
         let paths = match self.confined {
@@ -216,6 +216,7 @@ impl<'a> Attempt<'a> {
         let mut watch = Watch {
             limits: job.request.limits.tightened(config.limits),
             resources: config.resources,
+            strict: job.request.requester.restrictions.is_some(),
             cgroup: cgroup.as_ref(),
             disk,
             cancel: job.build.cancel(),
@@ -277,7 +278,7 @@ impl<'a> Attempt<'a> {
         };
         let finished = output::finish(OutputJob {
             store: job.store,
-            config: job.config,
+            config: &job.config,
             request: job.request,
             options: &job.options,
             scratch: &self.scratch,
@@ -453,6 +454,7 @@ impl<'a> Attempt<'a> {
             fixed: fixed_output(drv),
             impure: job.kind == nix_drv::DerivationType::Impure,
             connect_timeout: fetch.connect_timeout,
+            public_only: job.public_addresses_only(),
             build_dir,
         }
     }
@@ -469,7 +471,8 @@ impl<'a> Attempt<'a> {
 
 impl Job<'_> {
     fn keep_failed(&self) -> bool {
-        self.request.keep_failed || self.config.keep_failed
+        let is_free = self.request.requester.restrictions.is_none();
+        is_free && (self.request.keep_failed || self.config.keep_failed)
     }
 }
 

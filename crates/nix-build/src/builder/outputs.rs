@@ -13,13 +13,17 @@ pub(super) fn find_valid(job: &Job<'_>) -> Result<Option<Done>> {
     let outputs = &job.request.drv.outputs;
     let mut found = job.known.clone();
     if found.len() < outputs.len() {
-        if !job.kind.is_content_addressed() || !job.config.ca_derivations {
+        // What somebody else made of it is nothing that a scope of its own may learn.
+        if !job.kind.is_content_addressed()
+            || !job.config.ca_derivations
+            || job.request.requester.scope.is_some()
+        {
             return Ok(None);
         }
         let hash = realisation_hash(job)?;
         for name in outputs.keys().filter(|name| !job.known.contains_key(*name)) {
             let id = DrvOutput {
-                drv_hash: hash.clone(),
+                drv_hash: hash,
                 output: name.clone(),
             };
             match job.store.db().query_realisation(&id)? {
@@ -27,6 +31,10 @@ pub(super) fn find_valid(job: &Job<'_>) -> Result<Option<Done>> {
                 None => return Ok(None),
             };
         }
+    }
+    let requester = &job.request.requester;
+    if found.values().any(|path| requester.hides(path)) {
+        return Ok(None);
     }
     let paths = found.values().cloned().collect();
     // Rooted first, asked afterwards: what is valid now stays.
@@ -50,7 +58,7 @@ fn realisations(
     let realisation = |(name, path): (&OutputName, &StorePath)| {
         let realisation = Realisation {
             id: DrvOutput {
-                drv_hash: hash.clone(),
+                drv_hash: hash,
                 output: name.clone(),
             },
             out_path: path.clone(),
@@ -65,7 +73,7 @@ fn realisations(
 /// The hash that the realisations of this build are keyed by.
 fn realisation_hash(job: &Job<'_>) -> Result<nix_base::Hash> {
     if let Some(hash) = &job.request.realisation_hash {
-        return Ok(hash.clone());
+        return Ok(*hash);
     }
     let drv: &BasicDerivation = &job.request.drv;
     let dir = job.store.store_dir();

@@ -25,6 +25,9 @@ use crate::sandbox::cgroup::{BuildCgroup, LimitHit};
 pub(super) struct Watch<'w> {
     pub(super) limits: BuildLimits,
     pub(super) resources: ResourceLimits,
+    /// Whether a success counts as a failure if a limit of resources was reached: a builder
+    /// may have noticed, and made something else.
+    pub(super) strict: bool,
     pub(super) cgroup: Option<&'w BuildCgroup>,
     /// Directories whose size counts.
     pub(super) disk: Vec<BorrowedFd<'w>>,
@@ -115,7 +118,9 @@ pub(super) fn run(
     };
     // Many limits show as a failure of the builder, a moment before they are looked at.
     Ok(match (end, running.resource_limit(watch, true)) {
-        (End::Exited(status), Some(limit)) if status != ExitStatus::Code(0) => End::Limit(limit),
+        (End::Exited(status), Some(limit)) if watch.strict || status != ExitStatus::Code(0) => {
+            End::Limit(limit)
+        }
         (end, _) => end,
     })
 }

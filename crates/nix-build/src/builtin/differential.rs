@@ -163,6 +163,7 @@ impl<'a> Bench<'a> {
             }),
             impure: false,
             connect_timeout: 0,
+            public_only: false,
             build_dir: place.to_owned(),
         };
         Pair {

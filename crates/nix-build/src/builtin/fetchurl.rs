@@ -10,6 +10,7 @@ mod address;
 mod download;
 mod netrc;
 mod proxy;
+mod public;
 mod save;
 
 use std::io;

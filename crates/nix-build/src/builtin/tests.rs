@@ -18,6 +18,7 @@ fn call(name: &str) -> BuiltinCall {
         }),
         impure: false,
         connect_timeout: 3,
+        public_only: false,
         build_dir: PathBuf::from("/build"),
     }
 }

@@ -247,7 +247,10 @@ impl<'f, 'j> Finisher<'f, 'j> {
 
     /// Says where the output comes from, and signs it.
     fn describe(&self, info: &mut ValidPathInfo) {
-        info.info.deriver = Some(self.job.request.drv_path.clone());
+        // A path that nobody vouches for is a claim, not a fact.
+        info.info.deriver = Some(&self.job.request)
+            .filter(|request| request.requester.is_vouched_for)
+            .map(|request| request.drv_path.clone());
         info.info.ultimate = true;
         info.info.registration_time = unix_seconds();
         for key in self.job.config.secret_keys.iter() {

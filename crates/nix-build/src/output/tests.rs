@@ -123,6 +123,7 @@ impl Shop {
             mode: self.mode,
             limits: BuildLimits::default(),
             keep_failed: false,
+            requester: Default::default(),
         };
         let note = |difference: &Difference| self.differences.borrow_mut().push(difference.clone());
         let mut locks = PathLocks::default();

@@ -61,6 +61,7 @@ pub(super) fn prepare<S: GraphStore>(
         },
         limits: scheduler.limits,
         keep_failed: scheduler.keep_failed,
+        requester: scheduler.requester.clone(),
     };
     if drv.input_drvs.is_empty() {
         return Ok(request.into());

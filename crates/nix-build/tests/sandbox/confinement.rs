@@ -234,6 +234,7 @@ both! {
             fixed: None,
             impure: false,
             connect_timeout: 0,
+            public_only: false,
             build_dir: "/build".into(),
         };
         let outcome = world.run(&helper(), Program::Builtin(Box::new(call)));

@@ -86,6 +86,7 @@ impl BuildService for ServeBuilds<'_> {
             mode: BuildMode::Normal,
             limits: BuildLimits::of_options(&request.options),
             keep_failed: ready.keep_failed(request.options),
+            requester: request.requester,
         };
         let dir = store.store_dir();
         let mut on_wait = |place| say_place(dir, &request.drv_path, place);
@@ -118,6 +119,7 @@ impl BuildService for ServeBuilds<'_> {
             mode: BuildMode::Normal,
             limits: BuildLimits::of_options(&request.options),
             keep_failed: ready.keep_failed(request.options),
+            requester: &request.requester,
             keep_going: ready.builds.config().keep_going,
             cancel,
             log: &|_| Some(Arc::clone(&ready.log)),

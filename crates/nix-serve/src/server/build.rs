@@ -8,7 +8,7 @@
 use std::io::{Read, Write};
 
 use nix_base::{BuildOptions, BuildResult, BuildStatus, StorePath, WireRead};
-use nix_build::Cancel;
+use nix_build::{Cancel, Requester};
 use nix_drv::{BasicDerivation, drv_name};
 use nix_store_core::LocalStore;
 
@@ -52,6 +52,8 @@ pub struct DerivationRequest {
     pub drv: BasicDerivation,
     /// Limits and wishes of the client.
     pub options: BuildOptions,
+    /// Who the client is, and what it may not do.
+    pub requester: Requester,
 }
 
 /// Arguments of `BuildPaths`.
@@ -61,6 +63,8 @@ pub struct PathsRequest {
     pub targets: Vec<BuildTarget>,
     /// Limits and wishes of the client.
     pub options: BuildOptions,
+    /// Who the client is, and what it may not do.
+    pub requester: Requester,
 }
 
 /// The service of a server that doesn't build.
@@ -121,6 +125,7 @@ impl<W: Write> Session<'_, W> {
         let request = PathsRequest {
             targets,
             options: request.options,
+            requester: Requester::default(),
         };
         let reply = match self.store.add_temp_roots(&pinned) {
             Ok(()) => watching(input, |cancel| {
@@ -155,6 +160,7 @@ impl<W: Write> Session<'_, W> {
             drv_path,
             drv,
             options,
+            requester: Requester::default(),
         })
     }
 

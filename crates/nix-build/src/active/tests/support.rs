@@ -145,5 +145,6 @@ pub(super) fn request(name: &str) -> BuildRequest {
         mode: BuildMode::Normal,
         limits: BuildLimits::default(),
         keep_failed: false,
+        requester: Default::default(),
     }
 }

@@ -7,7 +7,10 @@ use data_encoding::BASE64;
 use ureq::config::Config;
 use ureq::http::{Response, StatusCode, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body};
+
+use super::public::Addresses;
 
 use super::address::{Credentials, HttpAddress};
 use super::save::Saver;
@@ -127,7 +130,7 @@ impl<'a> Downloader<'a> {
             0 => None,
             seconds => Some(Duration::from_secs(seconds.into())),
         };
-        Ok(Config::builder()
+        let config = Config::builder()
             .tls_config(TlsConfig::builder().root_certs(roots).build())
             .proxy(proxy::find(&self.call.env, address)?)
             .max_redirects(0)
@@ -138,8 +141,15 @@ impl<'a> Downloader<'a> {
             .timeout_connect(connect)
             .timeout_per_read(Some(self.patience.stalled))
             .timeout_per_write(Some(self.patience.stalled))
-            .build()
-            .new_agent())
+            .build();
+        let addresses = Addresses {
+            public_only: self.call.public_only,
+        };
+        Ok(Agent::with_parts(
+            config,
+            DefaultConnector::default(),
+            addresses,
+        ))
     }
 }
 

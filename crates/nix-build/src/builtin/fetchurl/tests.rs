@@ -37,6 +37,7 @@ impl Fetch {
             }),
             impure: false,
             connect_timeout: 5,
+            public_only: false,
             build_dir: place.path().to_owned(),
         };
         Self { place, call }

@@ -194,6 +194,7 @@ impl Fake {
             mode: wishes.mode,
             limits: BuildLimits::default(),
             keep_failed: false,
+            requester: &crate::requester::Requester::default(),
             ca_derivations: wishes.ca_derivations,
         };
         scheduler.build_paths(targets)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use nix_base::{OutputName, StorePath, StorePathSet};
 use nix_build::goal::{Outcome, Target, Wanted};
+use nix_build::Requester;
 use nix_build::request::{BuildLimits, BuildMode};
 
 use super::report::Report;
@@ -37,6 +38,7 @@ pub(super) fn build(job: &Job<'_>, targets: Vec<BuildTarget>) -> anyhow::Result<
         },
         limits: BuildLimits::default(),
         keep_failed: job.config.keep_failed,
+        requester: &Requester::default(),
         keep_going: job.config.keep_going,
         cancel: &job.cancel,
         log: &|drv| report.log_target(drv),
