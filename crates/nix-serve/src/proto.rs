@@ -14,10 +14,12 @@ pub mod build_result;
 pub mod build_target;
 pub mod command;
 pub mod error;
+pub mod feature;
 pub mod handshake;
 pub mod limit;
 pub mod options;
 pub mod path_info;
+pub mod proof;
 pub mod realisation;
 pub mod request;
 pub mod version;
@@ -25,6 +27,7 @@ pub mod version;
 pub use build_target::{BuildTarget, BuildTargetError, WantedOutputs};
 pub use command::ServeCommand;
 pub use error::ProtoError;
+pub use feature::{Feature, Features};
 pub use version::{Capabilities, ServeVersion, VersionWord};
 
 /// Result of reading a protocol value.

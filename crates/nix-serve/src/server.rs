@@ -18,6 +18,7 @@ mod error;
 mod hangup;
 mod import;
 mod input;
+mod proof;
 mod refusal;
 mod session;
 
@@ -30,10 +31,10 @@ pub use audit::{Audit, AuditRecord, NoAudit, Verdict};
 pub use build::{BuildService, DerivationRequest, NoBuilds, PathsRequest};
 pub use error::ServeError;
 pub use input::{Source, StopFlag};
-pub use refusal::{Refusal, Rule};
 use nix_store_core::LocalStore;
+pub use refusal::{Refusal, Rule};
 
-use crate::proto::{VersionWord, handshake};
+use crate::proto::{Capabilities, Features, VersionWord, handshake};
 use input::SessionInput;
 use session::Session;
 
@@ -44,6 +45,8 @@ pub struct ServeOptions {
     pub write: bool,
     /// What is announced; in force is the lower of this and the client's.
     pub announce: VersionWord,
+    /// What is offered to clients of our own kind.
+    pub features: Features,
     /// How long a peer may stall inside a message. Between messages there is no limit.
     pub stall_timeout: Duration,
     /// Set from outside to end the connection at the next wait.
@@ -55,6 +58,7 @@ impl Default for ServeOptions {
         Self {
             write: false,
             announce: VersionWord::OURS,
+            features: Features::NONE,
             stall_timeout: Duration::from_secs(300),
             stop: Arc::new(AtomicBool::new(false)),
         }
@@ -81,8 +85,12 @@ pub fn serve(
         .map_err(|source| input.explain(source))?;
     let agreed = handshake::negotiate(options.announce, client);
     tracing::debug!(version = %agreed.version, "serving");
+    if agreed.capabilities.contains(Capabilities::EXTENSIONS) {
+        handshake::write_server_features(options.features, &mut output)
+            .map_err(ServeError::Handshake)?;
+    }
     let store = open()?;
-    Session::new(options, agreed.version, &store, builds, output).run(input)
+    Session::new(options, agreed, &store, builds, output).run(input)
 }
 
 #[cfg(test)]

@@ -5,11 +5,13 @@ use std::io::Read;
 
 use nix_base::WireError;
 
-use super::{ProtoError, Result, ServeVersion};
+use super::{Feature, ProtoError, Result, ServeVersion};
 
 /// A command of the serve protocol; the numbers are those on the wire.
+///
+/// Those from 0x100 on are our own: see [`super::feature`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
+#[repr(u16)]
 pub enum ServeCommand {
     /// Which of some paths are valid, pinned or substituted on demand.
     QueryValidPaths = 1,
@@ -29,11 +31,17 @@ pub enum ServeCommand {
     BuildDerivation = 8,
     /// Adds one object with its metadata.
     AddToStoreNar = 9,
+    /// Which of some texts of proofs the server lacks.
+    QueryProofTexts = 0x100,
+    /// Builds one derivation that comes with the request and a proof of its paths.
+    BuildDerivationWithProof = 0x101,
+    /// The features that the client has; there is no reply.
+    AnnounceFeatures = 0x102,
 }
 
 impl ServeCommand {
     /// All commands in order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::QueryValidPaths,
         Self::QueryPathInfos,
         Self::DumpStorePath,
@@ -43,6 +51,9 @@ impl ServeCommand {
         Self::QueryClosure,
         Self::BuildDerivation,
         Self::AddToStoreNar,
+        Self::QueryProofTexts,
+        Self::BuildDerivationWithProof,
+        Self::AnnounceFeatures,
     ];
 
     /// The number on the wire.
@@ -64,6 +75,9 @@ impl ServeCommand {
             Self::QueryClosure => "QueryClosure",
             Self::BuildDerivation => "BuildDerivation",
             Self::AddToStoreNar => "AddToStoreNar",
+            Self::QueryProofTexts => "QueryProofTexts",
+            Self::BuildDerivationWithProof => "BuildDerivationWithProof",
+            Self::AnnounceFeatures => "AnnounceFeatures",
         }
     }
 
@@ -72,15 +86,36 @@ impl ServeCommand {
     pub const fn needs_write(self) -> bool {
         matches!(
             self,
-            Self::ImportPaths | Self::BuildPaths | Self::BuildDerivation | Self::AddToStoreNar
+            Self::ImportPaths
+                | Self::BuildPaths
+                | Self::BuildDerivation
+                | Self::AddToStoreNar
+                | Self::QueryProofTexts
+                | Self::BuildDerivationWithProof
         )
+    }
+
+    /// Whether it exists only where both sides have
+    /// [`Capabilities::EXTENSIONS`](super::Capabilities::EXTENSIONS).
+    #[must_use]
+    pub const fn is_extension(self) -> bool {
+        self.number() >= 0x100
+    }
+
+    /// The feature that must be in force before it is sent.
+    #[must_use]
+    pub const fn feature(self) -> Option<Feature> {
+        match self {
+            Self::QueryProofTexts | Self::BuildDerivationWithProof => Some(Feature::Proof),
+            _ => None,
+        }
     }
 
     /// The first version that has it. Servers don't check this; clients must.
     #[must_use]
     pub const fn since(self) -> ServeVersion {
         match self {
-            Self::BuildDerivation => ServeVersion::v2(1),
+            Self::BuildDerivation | Self::BuildDerivationWithProof => ServeVersion::v2(1),
             Self::AddToStoreNar => ServeVersion::v2(5),
             _ => ServeVersion::OLDEST,
         }
@@ -131,13 +166,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_run_from_one_to_nine() {
-        for (i, command) in ServeCommand::ALL.into_iter().enumerate() {
-            let number = u32::try_from(i).unwrap() + 1;
+    fn numbers_run_from_one_to_nine_and_from_256_on() {
+        for (number, command) in (1..=9).chain(0x100..).zip(ServeCommand::ALL) {
+            assert_eq!(command.is_extension(), number > 9);
             assert_eq!(command.number(), u64::from(number));
             assert_eq!(ServeCommand::try_from(number).unwrap(), command);
         }
-        for unknown in [0, 10, 77, u32::MAX] {
+        for unknown in [0, 10, 77, 0xff, 0x103, u32::MAX] {
             let error = ServeCommand::try_from(unknown).unwrap_err();
             assert_eq!(
                 error.to_string(),
@@ -165,6 +200,6 @@ mod tests {
             .filter(|c| c.needs_write())
             .map(ServeCommand::number)
             .collect();
-        assert_eq!(needing, [4, 6, 8, 9]);
+        assert_eq!(needing, [4, 6, 8, 9, 0x100, 0x101]);
     }
 }

@@ -39,6 +39,15 @@ pub enum ProtoError {
     /// A command number that is not in the protocol.
     #[error("unknown serve command {0}")]
     UnknownCommand(u32),
+    /// A name of a feature with other characters than it may have.
+    #[error("'{}' cannot be the name of a feature", printable(.0.as_bytes()))]
+    FeatureName(String),
+    /// A list of features that isn't sorted, or has an empty name.
+    #[error("feature '{0}' is out of order")]
+    FeatureOrder(String),
+    /// A reply about something that the question was not about.
+    #[error("{0} was not asked for")]
+    NotAskedFor(&'static str),
     /// A hash that does not parse, or is no SHA-256.
     #[error("{field} is not a SHA-256")]
     Hash {

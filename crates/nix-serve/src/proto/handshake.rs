@@ -6,13 +6,16 @@
 //! ```
 //!
 //! The server answers as soon as it has the magic, before it reads the client's version.
-//! In force is the lower of the two versions.
+//! In force is the lower of the two versions. Where both have [`Capabilities::EXTENSIONS`],
+//! the server goes on with the names of its features: see [`super::feature`].
+//!
+//! [`Capabilities::EXTENSIONS`]: super::Capabilities::EXTENSIONS
 
 use std::io::{self, Read, Write};
 
 use nix_base::{WireError, WireRead, WireWrite};
 
-use super::{ProtoError, Result, ServeVersion, VersionWord};
+use super::{Features, ProtoError, Result, ServeVersion, VersionWord};
 
 /// First word of a client.
 pub const CLIENT_MAGIC: u64 = 0x390c_9deb;
@@ -63,6 +66,18 @@ pub fn negotiate(ours: VersionWord, theirs: VersionWord) -> VersionWord {
         version: ours.version.min(theirs.version),
         capabilities: ours.capabilities.intersect(theirs.capabilities),
     }
+}
+
+/// Tells a client that has extensions which ones the server has.
+///
+/// # Errors
+/// The stream fails.
+pub fn write_server_features(features: Features, writer: &mut (impl Write + ?Sized)) -> Result<()> {
+    let written = features.write(writer).and_then(|()| writer.flush());
+    written.map_err(|source| ProtoError::Write {
+        field: "the names of features",
+        source,
+    })
 }
 
 fn write_hello(

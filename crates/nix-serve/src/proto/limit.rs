@@ -14,6 +14,8 @@ pub const MAX_OUTPUTS: u64 = 10_000;
 pub const MAX_REALISATION: u64 = 1024 * 1024;
 /// Longest item of `BuildPaths`, in bytes: a path and names of outputs.
 pub const MAX_BUILD_TARGET: u64 = 64 * 1024;
+/// Most texts that one question is about.
+pub const MAX_PROOF_TEXTS: u64 = 1_000_000;
 /// Most bytes of one message besides NARs. A set of a million paths of usual length fits;
 /// parsed it stays below 256 MiB.
 pub const MAX_METADATA: u64 = 128 * 1024 * 1024;

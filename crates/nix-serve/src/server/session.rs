@@ -1,6 +1,6 @@
 //! The command loop and the commands that read.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, BufWriter, Read, Write};
 
 use nix_base::{StoreDir, StorePathSet, WireRead, WireWrite};
@@ -12,12 +12,15 @@ use crate::proto::command::read_command;
 use crate::proto::limit::MeteredReader;
 use crate::proto::path_info::{write_path_info_item, write_path_infos_end};
 use crate::proto::request::{ExportPaths, QueryClosure, QueryValidPaths};
-use crate::proto::{ProtoError, ServeCommand, ServeVersion};
+use crate::proto::{Capabilities, Features, ProtoError, ServeCommand, ServeVersion, VersionWord};
 
 /// One connection after its handshake.
 pub(super) struct Session<'s, W: Write> {
-    options: &'s ServeOptions,
+    pub(super) options: &'s ServeOptions,
     pub(super) version: ServeVersion,
+    has_extensions: bool,
+    /// What both sides have said that they can.
+    pub(super) features: Cell<Features>,
     pub(super) store: &'s LocalStore,
     pub(super) builds: &'s dyn BuildService,
     pub(super) batch: ImportBatch<'s>,
@@ -29,14 +32,16 @@ pub(super) struct Session<'s, W: Write> {
 impl<'s, W: Write> Session<'s, W> {
     pub(super) fn new(
         options: &'s ServeOptions,
-        version: ServeVersion,
+        agreed: VersionWord,
         store: &'s LocalStore,
         builds: &'s dyn BuildService,
         output: W,
     ) -> Self {
         Self {
             options,
-            version,
+            version: agreed.version,
+            has_extensions: agreed.capabilities.contains(Capabilities::EXTENSIONS),
+            features: Cell::new(Features::NONE),
             store,
             builds,
             batch: ImportBatch::new(store),
@@ -70,6 +75,7 @@ impl<'s, W: Write> Session<'s, W> {
             if command != ServeCommand::AddToStoreNar {
                 self.commit()?;
             }
+            self.check_known(command)?;
             self.check_allowed(command)?;
             tracing::trace!(%command, "request");
             match command {
@@ -82,7 +88,24 @@ impl<'s, W: Write> Session<'s, W> {
                 ServeCommand::ExportPaths => self.export_paths(input)?,
                 ServeCommand::BuildPaths => self.build_paths(input)?,
                 ServeCommand::BuildDerivation => self.build_derivation(input)?,
+                ServeCommand::QueryProofTexts => self.query_proof_texts(input)?,
+                ServeCommand::BuildDerivationWithProof => {
+                    self.build_derivation_with_proof(input)?;
+                }
+                ServeCommand::AnnounceFeatures => self.announce_features(input)?,
             }
+        }
+    }
+
+    /// Our own commands exist only where both sides have them.
+    fn check_known(&self, command: ServeCommand) -> Result<(), ServeError> {
+        let has = |feature| self.features.get().contains(feature);
+        match command.is_extension() {
+            true if !self.has_extensions || !command.feature().is_none_or(has) => {
+                let number = command as u32;
+                Err(ServeError::Command(ProtoError::UnknownCommand(number)))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -92,8 +115,8 @@ impl<'s, W: Write> Session<'s, W> {
             return Ok(());
         }
         let what = match command {
-            ServeCommand::BuildPaths | ServeCommand::BuildDerivation => "building paths",
-            _ => "importing paths",
+            ServeCommand::ImportPaths | ServeCommand::AddToStoreNar => "importing paths",
+            _ => "building paths",
         };
         Err(ServeError::NotAllowed { what })
     }
