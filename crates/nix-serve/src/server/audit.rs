@@ -6,7 +6,12 @@ use super::Refusal;
 
 /// Takes down what a connection did. It may be called from any point of a session, and what
 /// goes wrong with it must not end the session.
-pub trait Audit {
+pub trait Audit: std::fmt::Debug + Send + Sync {
+    /// Whether records are kept at all.
+    fn is_on(&self) -> bool {
+        true
+    }
+
     /// One operation that is over, or was refused.
     fn record(&self, record: &AuditRecord<'_>);
 }
@@ -62,5 +67,9 @@ impl Verdict {
 pub struct NoAudit;
 
 impl Audit for NoAudit {
+    fn is_on(&self) -> bool {
+        false
+    }
+
     fn record(&self, _: &AuditRecord<'_>) {}
 }
