@@ -156,9 +156,7 @@ impl Running {
                             (watch.before_start)(pid)
                         });
                         if let Err(error) = ready {
-                            let crate::sandbox::SetupFailure { layer, message } =
-                                error.to_failure();
-                            return Ok(End::SetupFailed { layer, message });
+                            return Ok(setup_failed(build, &error));
                         }
                         build.go()?;
                     }
@@ -312,6 +310,17 @@ impl Running {
 struct Ready {
     control: bool,
     terminal: bool,
+}
+
+/// The builder can't be made ready. If it has ended meanwhile, its own reason is the better
+/// one: a process that is gone can't be moved anywhere.
+fn setup_failed(build: &mut RunningBuild, error: &SandboxError) -> End {
+    build.kill();
+    if let Event::SetupFailed { layer, message } = build.read_event() {
+        return End::SetupFailed { layer, message };
+    }
+    let crate::sandbox::SetupFailure { layer, message } = error.to_failure();
+    End::SetupFailed { layer, message }
 }
 
 /// After a kill: until the helper has reaped the build.

@@ -1,8 +1,10 @@
 //! Which users are free.
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs::File;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use posix::unistd::{Gid, Group, User, getgrouplist};
 use rustix::fs::{AtFlags, Mode};
@@ -16,6 +18,8 @@ use crate::slots::LockDirectory;
 pub struct UserPool {
     kind: Kind,
     locks: Option<LockDirectory>,
+    /// Ids of the automatic range that were seen to have no account.
+    free: Mutex<BTreeSet<u32>>,
 }
 
 #[derive(Debug)]
@@ -45,6 +49,7 @@ impl UserPool {
                 return Ok(Self {
                     kind: Kind::Caller,
                     locks: None,
+                    free: Mutex::default(),
                 });
             }
             BuildUsers::Group(name) => members_of(name)?,
@@ -62,7 +67,11 @@ impl UserPool {
             Kind::Caller | Kind::Members { .. } => "userpool",
         };
         let locks = Some(make_lock_dir(&state_dir.join(name))?);
-        Ok(Self { kind, locks })
+        Ok(Self {
+            kind,
+            locks,
+            free: Mutex::default(),
+        })
     }
 
     /// A user that no other build has, with 65,536 ids if `range`; `None` if all are taken.
@@ -144,7 +153,7 @@ impl UserPool {
                 continue;
             };
             // An account in the range belongs to somebody, whose files a builder must not own.
-            if has_account(first)? {
+            if self.has_account(first)? {
                 tracing::warn!(
                     uid = first,
                     "a user id of the automatic range has an account"
@@ -162,6 +171,19 @@ impl UserPool {
             }));
         }
         Ok(None)
+    }
+
+    /// Looks an id up once: a directory service may be slow, and there are many builds.
+    fn has_account(&self, uid: u32) -> Result<bool, UsersError> {
+        let known = || self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        if known().contains(&uid) {
+            return Ok(false);
+        }
+        let found = has_account(uid)?;
+        if !found {
+            known().insert(uid);
+        }
+        Ok(found)
     }
 
     fn try_lock(&self, name: &str) -> Result<Option<File>, UsersError> {
