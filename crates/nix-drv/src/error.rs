@@ -145,6 +145,17 @@ pub enum Error {
         /// The name.
         name: BString,
     },
+    /// A set that isn't sent in ascending order.
+    #[error("'{name}' is out of order among the {field}")]
+    WireOrder {
+        /// Which part.
+        field: &'static str,
+        /// The item that should stand earlier.
+        name: BString,
+    },
+    /// A hash of another length, or of another text.
+    #[error("the text of an input doesn't have the hash that was sent with it")]
+    WireTextHash,
     /// The derivation can't be sent.
     #[error("cannot write derivation")]
     WriteWire(#[source] std::io::Error),

@@ -303,6 +303,18 @@ impl Derivation {
         Ok(InputHash::new(&hash, inputs.kind(own), &self.outputs))
     }
 
+    /// The text whose hash [`input_hash`](Self::input_hash) is.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn input_text(&self, store_dir: &StoreDir, memo: &HashMemo) -> Result<Vec<u8>> {
+        self.derivation_type()?;
+        match fixed_line(&self.outputs, store_dir, &self.name)? {
+            Some(line) => Ok(line.into_bytes()),
+            None => self.modulo_text(store_dir, memo, Masked::No),
+        }
+    }
+
     /// The hash that the output paths follow from.
     ///
     /// # Errors
@@ -394,17 +406,26 @@ fn fixed_hash(
     store_dir: &StoreDir,
     drv_name: &nix_base::StorePathName,
 ) -> Result<Option<Hash>> {
+    let line = fixed_line(outputs, store_dir, drv_name)?;
+    Ok(line.map(|line| Hash::of(HashAlgo::Sha256, line.as_bytes())))
+}
+
+/// The line that is hashed for a fixed output, if there is one.
+pub(crate) fn fixed_line(
+    outputs: &DerivationOutputs,
+    store_dir: &StoreDir,
+    drv_name: &nix_base::StorePathName,
+) -> Result<Option<String>> {
     let Some((name, DerivationOutput::CaFixed(ca))) = outputs.first_key_value() else {
         return Ok(None);
     };
     let path = output_path_of_fixed(store_dir, drv_name, name, ca)?;
-    let line = format!(
+    Ok(Some(format!(
         "fixed:out:{}{}:{}",
         ca.method.prefix(),
         ca.hash.render_prefixed(HashFormat::Base16),
         store_dir.display(&path),
-    );
-    Ok(Some(Hash::of(HashAlgo::Sha256, line.as_bytes())))
+    )))
 }
 
 #[cfg(test)]

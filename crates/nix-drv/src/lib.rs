@@ -13,6 +13,7 @@ pub mod hash_modulo;
 pub mod json;
 pub mod options;
 pub mod outputs;
+pub mod proof;
 pub mod resolve;
 pub mod wire;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use memchr::{memchr2_iter, memchr3_iter};
-use nix_base::{HashFormat, OutputName, StoreDir, StorePath};
+use nix_base::{HashFormat, OutputName, StoreDir, StorePath, StorePathSet};
 
 use super::DYNAMIC_VERSION;
 use crate::derivation::{BasicDerivation, Derivation, DerivationOutput, InputNode};
@@ -86,11 +86,36 @@ impl Printer {
         inputs: impl FnOnce(&mut Self),
     ) -> Result<()> {
         self.head(is_dynamic);
+        self.parts(drv, &drv.input_srcs, store_dir, masked, inputs)
+    }
+
+    /// A derivation that has `sources` in place of its own ones.
+    pub(crate) fn derivation_with_sources(
+        &mut self,
+        drv: &BasicDerivation,
+        sources: &StorePathSet,
+        store_dir: &StoreDir,
+        masked: Masked,
+        inputs: impl FnOnce(&mut Self),
+    ) -> Result<()> {
+        self.head(false);
+        self.parts(drv, sources, store_dir, masked, inputs)
+    }
+
+    /// All that follows the opening word.
+    fn parts(
+        &mut self,
+        drv: &BasicDerivation,
+        sources: &StorePathSet,
+        store_dir: &StoreDir,
+        masked: Masked,
+        inputs: impl FnOnce(&mut Self),
+    ) -> Result<()> {
         self.outputs(drv, store_dir, masked)?;
         self.byte(b',');
         inputs(self);
         self.byte(b',');
-        self.tail(drv, store_dir, masked);
+        self.tail(drv, sources, store_dir, masked);
         Ok(())
     }
 
@@ -168,9 +193,15 @@ impl Printer {
     }
 
     /// All that follows the input derivations.
-    fn tail(&mut self, drv: &BasicDerivation, store_dir: &StoreDir, masked: Masked) {
+    fn tail(
+        &mut self,
+        drv: &BasicDerivation,
+        sources: &StorePathSet,
+        store_dir: &StoreDir,
+        masked: Masked,
+    ) {
         let mut sep = b'[';
-        for src in &drv.input_srcs {
+        for src in sources {
             self.byte(sep);
             self.byte(b'"');
             self.path(store_dir, src);
@@ -240,7 +271,7 @@ impl Printer {
     }
 
     /// A list of output names.
-    fn names<'n>(&mut self, names: impl Iterator<Item = &'n OutputName>) {
+    pub(crate) fn names<'n>(&mut self, names: impl Iterator<Item = &'n OutputName>) {
         let mut sep = b'[';
         for name in names {
             self.byte(sep);

@@ -57,6 +57,18 @@ impl Visited<'_> {
         self.input_hash
     }
 
+    /// The text whose hash [`input_hash`](Self::input_hash) is, for a
+    /// [proof](crate::proof).
+    ///
+    /// # Errors
+    /// A fixed output has no path.
+    pub fn input_text(&self) -> Result<Vec<u8>> {
+        match self.form {
+            Form::Canonical(drv) => drv.input_text(self.store_dir),
+            Form::Other(drv) => drv.input_text(self.store_dir, self.memo),
+        }
+    }
+
     /// The paths of its outputs as they follow from it, whatever it states; none
     /// for those that aren't known before the build.
     ///

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use nix_base::{HashAlgo, Hasher, StoreDir, StorePath, StorePathName};
 
-use super::{HashKind, HashMemo, HashedInputs, InputHash, MaskedHash, fixed_hash};
+use super::{HashKind, HashMemo, HashedInputs, InputHash, MaskedHash, fixed_hash, fixed_line};
 use crate::aterm::{Escapes, HalfParsed, Printer, RawDerivation, Strictness};
 use crate::derivation::from_raw::Reader;
 use crate::derivation::{DerivationOutputs, DerivationType, type_of};
@@ -95,6 +95,21 @@ impl<'a> Canonical<'a> {
         hasher.update(&inputs.text);
         hasher.update(&raw.text[spans.input_drvs.end..]);
         Ok(InputHash::new(&hasher.finish(), inputs.kind, &self.outputs))
+    }
+
+    /// The text whose hash [`input_hash`](Self::input_hash) is.
+    pub(super) fn input_text(&self, store_dir: &StoreDir) -> Result<Vec<u8>> {
+        let Some(inputs) = &self.inputs else {
+            let line = fixed_line(&self.outputs, store_dir, self.name)?;
+            return Ok(line.ok_or(Error::NoOutputs)?.into_bytes());
+        };
+        let (raw, spans) = (&self.raw, &self.raw.spans);
+        let pieces = [
+            &raw.text[..spans.input_drvs.start],
+            &inputs.text,
+            &raw.text[spans.input_drvs.end..],
+        ];
+        Ok(pieces.concat())
     }
 
     /// The text whose hash [`masked_hash`](Self::masked_hash) is, and the kind of that.
