@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use test_support::{RawDrv, RawLimits, poll_until, run, say, verify_with};
+use test_support::{RawDrv, RawLimits, ServeSession, poll_until, run, say, verify_with};
 
 use crate::generate::Random;
 use crate::place::{Place, Who};
@@ -57,7 +57,11 @@ impl Crowd<'_> {
                         // Killed with SIGKILL, wherever it is.
                         drop(session.kill());
                         self.left.fetch_add(1, Ordering::Relaxed);
-                        session = self.place.session();
+                        // The next one has no stderr.
+                        let unread;
+                        (session, unread) = ServeSession::spawn_unheard(self.place.server(&[]));
+                        drop(unread);
+                        session.handshake(7);
                     }
                     _ => {
                         let result = session.read_build_result();

@@ -24,6 +24,8 @@ pub(crate) fn install(global: &GlobalArgs, colour: Colour) {
         json: global.log_format == LogFormat::InternalJson,
     };
     let subscriber = tracing_subscriber::fmt()
+        // Telling on stderr that stderr is gone is a panic.
+        .log_internal_errors(false)
         .with_max_level(level(global.verbosity))
         .event_format(format)
         .with_writer(Stderr)
