@@ -1,8 +1,9 @@
 //! One connection to a server.
 //!
 //! The greeting is sent together with the first request, before the server's answer to it
-//! is there: no request that can come first depends on the version. Requests and replies
-//! are matched by order alone, so after any failure the connection is closed.
+//! is there: no request that can come first depends on the version. What features we have is
+//! told only before the first request that takes one, to a server that has it too. Requests
+//! and replies are matched by order alone, so after any failure the connection is closed.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -13,7 +14,9 @@ use nix_base::{StoreDir, WireWrite};
 use super::{ClientError, RemoteEnd, Result, Transport};
 use crate::client::transport::Remote;
 use crate::proto::handshake::{negotiate, read_server_hello, write_client_hello};
-use crate::proto::{ProtoError, ServeCommand, ServeVersion, VersionWord};
+use crate::proto::{
+    Capabilities, Feature, Features, ProtoError, ServeCommand, ServeVersion, VersionWord,
+};
 use crate::text::printable;
 
 /// A connection to a server, over which requests and replies go.
@@ -24,7 +27,16 @@ pub struct ClientConnection {
     to_server: Option<Outgoing>,
     from_server: Incoming,
     remote: Remote,
-    in_force: Option<VersionWord>,
+    in_force: Option<Agreed>,
+    /// Whether the server was told our features.
+    has_announced: bool,
+}
+
+/// What both sides can do.
+#[derive(Debug, Clone, Copy)]
+struct Agreed {
+    version: ServeVersion,
+    features: Features,
 }
 
 /// The stream of requests.
@@ -70,6 +82,7 @@ impl ClientConnection {
             from_server: BufReader::with_capacity(BUFFER, transport.from_server),
             remote: transport.remote,
             in_force: None,
+            has_announced: false,
         }
     }
 
@@ -88,7 +101,7 @@ impl ClientConnection {
     /// The version in force, once the server has answered.
     #[must_use]
     pub fn version(&self) -> Option<ServeVersion> {
-        self.in_force.map(|word| word.version)
+        self.in_force.map(|agreed| agreed.version)
     }
 
     /// Waits for the server's answer to the greeting and gives the version in force.
@@ -96,19 +109,38 @@ impl ClientConnection {
     /// # Errors
     /// The server is no server, of another major version, or gone.
     pub fn handshake(&mut self) -> Result<ServeVersion> {
-        if let Some(version) = self.version() {
-            return Ok(version);
+        self.agree().map(|agreed| agreed.version)
+    }
+
+    /// Whether both sides have `feature`; waits for the server's answer to the greeting.
+    ///
+    /// # Errors
+    /// As for [`handshake`](Self::handshake).
+    pub fn has_feature(&mut self, feature: Feature) -> Result<bool> {
+        self.agree().map(|agreed| agreed.features.contains(feature))
+    }
+
+    fn agree(&mut self) -> Result<Agreed> {
+        if let Some(agreed) = self.in_force {
+            return Ok(agreed);
         }
         // A pipe takes sixteen bytes; if the server is gone, reading tells it better.
         let _ = self.to_server.as_mut().map(Write::flush);
-        let answer = read_server_hello(&mut self.from_server);
-        let theirs = answer.map_err(|error| self.greeting_error(error))?;
-        let in_force = negotiate(VersionWord::OURS, theirs);
-        self.in_force = Some(in_force);
-        Ok(in_force.version)
+        self.read_greeting()
     }
 
-    /// Sends one request and reads its reply, at once if need be.
+    /// Reads the server's answer to the greeting unless that was done before.
+    fn read_greeting(&mut self) -> Result<Agreed> {
+        if let Some(agreed) = self.in_force {
+            return Ok(agreed);
+        }
+        let answer = read_answer(&mut self.from_server);
+        let agreed = answer.map_err(|error| self.greeting_error(error))?;
+        Ok(*self.in_force.insert(agreed))
+    }
+
+    /// Sends one request and reads its reply, at once if need be. One that takes a feature
+    /// may only be sent where [`has_feature`](Self::has_feature) holds.
     pub(crate) fn exchange<T>(
         &mut self,
         command: ServeCommand,
@@ -118,7 +150,13 @@ impl ClientConnection {
     ) -> Result<T> {
         let dir = self.dir.clone();
         let mut to_server = self.take_writer()?;
+        let announces = command.is_extension() && !self.has_announced;
+        self.has_announced |= announces;
         let send = |to_server: &mut Outgoing| {
+            if announces {
+                to_server.write_u64(ServeCommand::AnnounceFeatures.number())?;
+                Features::ALL.write(to_server)?;
+            }
             to_server.write_u64(command.number())?;
             write(&dir, to_server)?;
             to_server.flush()
@@ -187,15 +225,9 @@ impl ClientConnection {
         command: ServeCommand,
         read: impl FnOnce(&StoreDir, ServeVersion, &mut Incoming) -> Result<T, ProtoError>,
     ) -> Result<T> {
-        let outcome = match self.in_force {
-            Some(word) => Ok(word.version),
-            None => read_server_hello(&mut self.from_server)
-                .map(|theirs| negotiate(VersionWord::OURS, theirs))
-                .map(|word| self.in_force.insert(word).version)
-                .map_err(|error| self.greeting_error(error)),
-        };
-        let received = outcome.and_then(|version| {
-            read(&self.dir, version, &mut self.from_server)
+        let outcome = self.read_greeting();
+        let received = outcome.and_then(|agreed| {
+            read(&self.dir, agreed.version, &mut self.from_server)
                 .map_err(|source| self.host().reply_error(command, None, source))
         });
         if received.is_err() {
@@ -306,6 +338,20 @@ impl<'c> Host<'c> {
     pub(crate) fn terminate(self) {
         self.remote.terminate();
     }
+}
+
+/// The server's greeting, and its features if it has some.
+fn read_answer(from_server: &mut Incoming) -> Result<Agreed, ProtoError> {
+    let theirs = read_server_hello(from_server)?;
+    let agreed = negotiate(VersionWord::OURS, theirs);
+    let features = match agreed.capabilities.contains(Capabilities::EXTENSIONS) {
+        true => Features::read(from_server)?.intersect(Features::ALL),
+        false => Features::NONE,
+    };
+    Ok(Agreed {
+        version: agreed.version,
+        features,
+    })
 }
 
 /// Closes the stream without what is still in the buffer, whose writing could block.

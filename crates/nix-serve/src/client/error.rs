@@ -5,7 +5,7 @@ use std::io;
 use std::process::ExitStatus;
 
 use super::address::AddressError;
-use crate::proto::{ProtoError, ServeCommand, ServeVersion};
+use crate::proto::{Feature, ProtoError, ServeCommand, ServeVersion};
 
 /// An error of a store at our end.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -91,6 +91,14 @@ pub enum ClientError {
         command: ServeCommand,
         /// The version in force.
         version: ServeVersion,
+    },
+    /// The server lacks the feature that a command is part of.
+    #[error("'{host}' does not have the feature '{feature}'")]
+    NoFeature {
+        /// The server.
+        host: String,
+        /// The feature.
+        feature: Feature,
     },
     /// A derivation that can't be sent.
     #[error("cannot send derivation '{path}'")]
