@@ -1,7 +1,6 @@
 //! The database of valid paths: schema 10, shared with running Nix processes.
 //!
-//! All SQL of the crate is in this module and in `schema.sql`; every query is a named
-//! constant. The format is described in `docs/formats/store-db.md`.
+//! All SQL on it is in this module and in `schema.sql`; every query is a named constant. The format is described in `docs/formats/store-db.md`.
 //!
 //! Writes are `begin immediate` transactions, so two writers queue up instead of failing
 //! half-way. Reads that need several statements run in one read transaction, which ends
@@ -16,6 +15,7 @@ mod connect;
 mod read;
 mod realisations;
 mod register;
+mod registered;
 mod scan;
 mod schema;
 mod write;
@@ -25,9 +25,11 @@ use std::path::{Path, PathBuf};
 use nix_base::StoreDir;
 use rusqlite::Connection;
 
+pub(crate) use busy::BusyWait;
 pub(crate) use connect::DbOptions;
 pub use connect::{Durability, JournalMode, OpenMode};
 pub use register::Registration;
+pub(crate) use registered::Registered;
 pub use schema::SCHEMA_VERSION;
 
 /// A connection to the database of a store.

@@ -8,6 +8,7 @@ mod local;
 pub mod lock;
 mod memory;
 mod store;
+pub mod trust;
 
 pub use db::{Db, Durability, JournalMode, Registration};
 pub use error::{BoxedCause, Error, FullPath, LockHolder, Result};
@@ -19,3 +20,4 @@ pub use local::{
 };
 pub use memory::MemoryStore;
 pub use store::{IncludeOutputs, Lock, Store};
+pub use trust::TrustDb;

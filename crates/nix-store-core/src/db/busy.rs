@@ -12,13 +12,13 @@ use crate::error::{Error, LockHolder, Result};
 
 /// How long to wait for the locks of one database.
 #[derive(Debug, Clone)]
-pub(super) struct BusyWait {
+pub(crate) struct BusyWait {
     file: PathBuf,
     budget: Duration,
 }
 
 impl BusyWait {
-    pub(super) fn new(file: &Path, budget: Duration) -> Self {
+    pub(crate) fn new(file: &Path, budget: Duration) -> Self {
         Self {
             file: file.to_owned(),
             budget,
@@ -26,7 +26,7 @@ impl BusyWait {
     }
 
     /// Makes SQLite wait within `conn`, wherever it can wait by itself.
-    pub(super) fn install(&self, conn: &mut Connection) -> rusqlite::Result<()> {
+    pub(crate) fn install(&self, conn: &mut Connection) -> rusqlite::Result<()> {
         let wait = self.clone();
         let mut began = Instant::now();
         let mut notices = 0;
@@ -41,7 +41,7 @@ impl BusyWait {
 
     /// Repeats `operation` while the database is busy, for the cases in which SQLite
     /// doesn't wait by itself, such as a change of the journal mode.
-    pub(super) fn retry<T>(
+    pub(crate) fn retry<T>(
         &self,
         action: &'static str,
         mut operation: impl FnMut() -> rusqlite::Result<T>,
@@ -63,7 +63,7 @@ impl BusyWait {
     }
 
     /// Turns what SQLite said into what the user can act on.
-    pub(super) fn explain(&self, action: &'static str, error: rusqlite::Error) -> Error {
+    pub(crate) fn explain(&self, action: &'static str, error: rusqlite::Error) -> Error {
         let path = self.file.clone();
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::FileLockingProtocolFailed) => {

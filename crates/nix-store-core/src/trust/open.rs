@@ -1,0 +1,109 @@
+//! Making and opening the file.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+use rustix::process::geteuid;
+
+use super::TrustDb;
+use crate::db::BusyWait;
+use crate::error::{Error, Result};
+
+impl TrustDb {
+    /// Opens the file of the store with this state directory, and makes it if it isn't
+    /// there.
+    ///
+    /// # Errors
+    /// The file can't be made or read, or somebody else may read or change it.
+    pub fn open(state_dir: &Path) -> Result<Self> {
+        let dir = state_dir.join("nix-serve");
+        make_dir(&dir)?;
+        // SQLite is told to follow no link; those above the state directory are the
+        // operator's.
+        let dir = fs::canonicalize(&dir).map_err(|error| Error::io("look at", &dir, error))?;
+        let file = dir.join("trust.sqlite");
+        make_file(&file)?;
+        refuse_insecure(&file)?;
+        let busy = BusyWait::new(&file, BUSY_TIMEOUT);
+        let conn = connect(&file, &busy)?;
+        let db = Self { conn, file, busy };
+        db.write("make the tables of", |conn| conn.execute_batch(SCHEMA))?;
+        Ok(db)
+    }
+}
+
+fn connect(file: &Path, busy: &BusyWait) -> Result<Connection> {
+    let explain = |error| busy.explain("open", error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let mut conn = Connection::open_with_flags(file, flags).map_err(explain)?;
+    busy.install(&mut conn).map_err(explain)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)
+        .map_err(explain)?;
+    conn.pragma_update(None, "synchronous", "normal")
+        .map_err(explain)?;
+    conn.pragma_update(None, "cache_size", CACHE_KIB)
+        .map_err(explain)?;
+    busy.retry("open", || {
+        conn.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))
+    })?;
+    conn.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
+    Ok(conn)
+}
+
+fn make_dir(dir: &Path) -> Result<()> {
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(Error::io("make", dir, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes an empty file, which is an empty database. Who comes second finds it there.
+fn make_file(file: &Path) -> Result<()> {
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file);
+    match made {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(Error::io("make", file, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn refuse_insecure(file: &Path) -> Result<()> {
+    let insecure = |path: &Path, problem| Error::Insecure {
+        path: path.to_owned(),
+        problem,
+    };
+    let dir = file.parent().unwrap_or(Path::new("/"));
+    let metadata = fs::symlink_metadata(dir).map_err(|error| Error::io("look at", dir, error))?;
+    if !metadata.is_dir() || metadata.uid() != geteuid().as_raw() || metadata.mode() & 0o022 != 0 {
+        let problem = "must be a directory that only the store's owner can change";
+        return Err(insecure(dir, problem));
+    }
+    let metadata = fs::symlink_metadata(file).map_err(|error| Error::io("look at", file, error))?;
+    if !metadata.is_file() {
+        return Err(insecure(file, "is not a regular file"));
+    }
+    if metadata.uid() != geteuid().as_raw() || metadata.mode() & 0o077 != 0 {
+        let problem = "must belong to the store's owner and be closed to all others";
+        return Err(insecure(file, problem));
+    }
+    Ok(())
+}
+
+const SCHEMA: &str = include_str!("schema.sql");
+const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
+const CACHE_KIB: i64 = -4096;
+const STATEMENT_CACHE: usize = 32;
