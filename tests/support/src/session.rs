@@ -135,15 +135,19 @@ impl ServeSession {
     /// # Panics
     /// If the server's magic is wrong.
     pub fn handshake(&mut self, minor: u8) -> u64 {
-        self.send(
-            &Message::new()
-                .u64(CLIENT_MAGIC)
-                .u64(0x200 | u64::from(minor)),
-        );
+        self.greet(0x200 | u64::from(minor))
+    }
+
+    /// Shakes hands with this version word, flags and all, and gives the server's.
+    ///
+    /// # Panics
+    /// If the server's magic is wrong.
+    pub fn greet(&mut self, word: u64) -> u64 {
+        self.send(&Message::new().u64(CLIENT_MAGIC).u64(word));
         let magic = self.read_u64();
         assert_eq!(magic, SERVER_MAGIC, "the server's magic");
         let version = self.read_u64();
-        self.minor = minor.min((version & 0xff) as u8);
+        self.minor = (word & 0xff).min(version & 0xff) as u8;
         version
     }
 

@@ -1,0 +1,21 @@
+//! Without trust: untrusted clients build from sources up, and nothing that they make up becomes
+//! valid.
+//!
+//! Expressions are instantiated by real Nix; a static busybox builds them, so no package set
+//! is needed.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "helpers of tests fail the test that called them, and read SOAK themselves"
+)]
+
+#[macro_use]
+mod site;
+mod closure;
+mod flags;
+mod forgeries;
+mod from_sources;
+mod imports;
+mod proofs;
+mod two_keys;
