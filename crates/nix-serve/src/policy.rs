@@ -11,7 +11,15 @@
 //! the start.
 
 mod capability;
+mod error;
+mod file;
+mod key_name;
 mod role;
+mod settle;
 
 pub use capability::{Capability, UnknownCapability};
+pub use error::{At, PolicyError};
+pub use file::{Entry, PolicyFile};
+pub use key_name::{InvalidKeyName, KeyName};
 pub use role::{Quotas, Role, View};
+pub use settle::{Surroundings, Wish, settle};
