@@ -26,7 +26,7 @@ const CLIENT: &str = include_str!("transcripts/client.txt");
 const BUILD: &str = include_str!("transcripts/build.txt");
 
 /// The version words of this program, and of a release by its minor version.
-const OURS: u64 = 0x208;
+const OURS: u64 = 0x1_0208;
 const fn word(minor: u8) -> u64 {
     0x200 + minor as u64
 }

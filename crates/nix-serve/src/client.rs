@@ -30,7 +30,7 @@ pub mod ssh;
 pub mod transport;
 
 #[cfg(test)]
-mod fake_server;
+pub(crate) mod fake_server;
 
 pub use address::{AddressError, Parameters, SshAddress, StoreAddress};
 pub use connection::ClientConnection;

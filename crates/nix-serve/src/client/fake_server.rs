@@ -13,10 +13,10 @@ use nix_base::{
 
 use super::{ClientConnection, Transport};
 use crate::proto::command::read_command;
-use crate::proto::handshake::serve_handshake;
+use crate::proto::handshake::{serve_handshake, write_server_features};
 use crate::proto::path_info::{read_add_to_store_nar, write_path_info_item, write_path_infos_end};
 use crate::proto::request::{QueryClosure, QueryValidPaths};
-use crate::proto::{ProtoError, ServeCommand, ServeVersion, VersionWord};
+use crate::proto::{Capabilities, Features, ProtoError, ServeCommand, ServeVersion, VersionWord};
 
 /// The server's ends of the pipes.
 pub(crate) struct Wire {
@@ -31,6 +31,14 @@ impl Wire {
         let theirs = serve_handshake(ours.into(), &mut self.requests, &mut self.replies).unwrap();
         assert_eq!(theirs, VersionWord::OURS);
         ours
+    }
+
+    /// Answers the greeting as a server of the newest version with `features`.
+    pub(crate) fn greet_with(&mut self, features: Features) {
+        let (ours, replies) = (VersionWord::OURS, &mut self.replies);
+        let theirs = serve_handshake(ours, &mut self.requests, replies).unwrap();
+        assert!(theirs.capabilities.contains(Capabilities::EXTENSIONS));
+        write_server_features(features, &mut self.replies).unwrap();
     }
 
     /// Reads the command word, which must be this.

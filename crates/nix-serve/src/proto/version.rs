@@ -130,7 +130,7 @@ impl VersionWord {
     /// What we announce.
     pub const OURS: Self = Self {
         version: ServeVersion::LATEST,
-        capabilities: Capabilities::NONE,
+        capabilities: Capabilities::EXTENSIONS,
     };
 
     /// The word on the wire.
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn words_are_major_and_minor_bytes() {
-        assert_eq!(VersionWord::OURS.to_u64(), 0x208);
+        assert_eq!(VersionWord::OURS.to_u64(), 0x1_0208);
         assert_eq!(VersionWord::from(ServeVersion::v2(0)).to_u64(), 0x200);
         assert_eq!(
             VersionWord::from_u64(0x207).unwrap().version,

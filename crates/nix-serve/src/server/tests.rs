@@ -50,7 +50,7 @@ impl Fixture {
         );
         assert_eq!(
             output[..16],
-            [hello_bytes(0x5452_eecb), hello_bytes(0x208)].concat()
+            [hello_bytes(0x5452_eecb), hello_bytes(VersionWord::OURS.to_u64())].concat()
         );
         (output.split_off(16), result)
     }

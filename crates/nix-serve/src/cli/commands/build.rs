@@ -2,6 +2,7 @@
 
 mod graph;
 mod local;
+mod proofs;
 mod remote;
 mod report;
 mod results;

@@ -1,16 +1,18 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 
 use nix_base::{
     BuildStatus, ContentAddress, DrvOutput, Hash, HashAlgo, OutputName, Realisation, StoreDir,
     WireRead,
 };
+use nix_drv::proof::PackedInput;
 use nix_drv::{DerivationOutput, drv_name};
 
 use super::*;
 use crate::client::fake_server::{Wire, connect, path};
 use crate::proto::build_result::write_build_result;
 use crate::proto::options::read_build_options;
-use crate::proto::{ProtoError, ServeVersion};
+use crate::proto::{Features, ProtoError, ServeVersion};
 
 fn derivation() -> BasicDerivation {
     let output = DerivationOutput::InputAddressed(path("x"));
@@ -55,14 +57,106 @@ fn success() -> BuildResult {
 
 /// Reads what must be the request for [`derivation`].
 fn take_request(wire: &mut Wire, version: ServeVersion) -> BuildOptions {
+    take_request_of(ServeCommand::BuildDerivation, wire, version)
+}
+
+fn take_request_of(command: ServeCommand, wire: &mut Wire, version: ServeVersion) -> BuildOptions {
     let dir = StoreDir::default();
-    wire.expect(ServeCommand::BuildDerivation);
+    wire.expect(command);
     let drv_path = wire.requests.read_path("drv", &dir).unwrap();
     assert_eq!(drv_path, path("x.drv"));
     let name = drv_name(&drv_path).unwrap();
     let drv = BasicDerivation::read_wire(&mut wire.requests, &dir, &name).unwrap();
     assert_eq!(drv, derivation());
     read_build_options(version, &mut wire.requests).unwrap()
+}
+
+fn proof() -> PackedProof {
+    let input = |byte, text| PackedInput {
+        hash: [byte; 32],
+        text,
+        wanted: [OutputName::new("out").unwrap()].into(),
+    };
+    let text = b"text".to_vec();
+    let hash = nix_drv::proof::text_hash(&text);
+    let sent = PackedInput {
+        hash,
+        ..input(0, Some(text))
+    };
+    let mut inputs = vec![input(9, None), sent];
+    inputs.sort_by_key(|input| input.hash);
+    PackedProof {
+        sources: [path("source")].into(),
+        inputs,
+    }
+}
+
+#[test]
+fn features_are_announced_once_and_before_the_first_command_of_one() {
+    let (connection, server) = connect(|wire| {
+        let dir = StoreDir::default();
+        wire.greet_with(Features::ALL);
+        wire.expect(ServeCommand::AnnounceFeatures);
+        let theirs = Features::read(&mut wire.requests).unwrap();
+        assert_eq!(theirs, Features::ALL);
+        wire.expect(ServeCommand::QueryProofTexts);
+        let asked = read_text_hashes("texts", &mut wire.requests).unwrap();
+        let first: BTreeSet<_> = asked.into_iter().take(1).collect();
+        write_text_hashes(&first, &mut wire.replies).unwrap();
+
+        let version = ServeVersion::LATEST;
+        take_request_of(ServeCommand::BuildDerivationWithProof, wire, version);
+        assert_eq!(
+            PackedProof::read(&mut wire.requests, &dir).unwrap(),
+            proof()
+        );
+        write_build_result(&success(), &dir, version, &mut wire.replies).unwrap();
+        assert!(wire.at_end());
+    });
+    let mut store = RemoteStore::new(connection);
+    let missing = store.query_proof_texts(&[[2; 32], [1; 32]].into()).unwrap();
+    assert_eq!(missing, [[1; 32]].into());
+    let result = store
+        .build_derivation_with_proof(&path("x.drv"), &derivation(), &options(), &proof())
+        .unwrap();
+    assert_eq!(result, success());
+    store.finish();
+    server.join().unwrap();
+}
+
+#[test]
+fn servers_without_the_feature_are_sent_nothing_of_it() {
+    let (connection, server) = connect(|wire| {
+        wire.greet_with(Features::NONE);
+        assert!(wire.at_end());
+    });
+    let mut store = RemoteStore::new(connection);
+    let error = store.query_proof_texts(&[[1; 32]].into()).unwrap_err();
+    insta::assert_snapshot!(error, @"'fake' does not have the feature 'proof'");
+    let drv = derivation();
+    let error = store
+        .build_derivation_with_proof(&path("x.drv"), &drv, &options(), &proof())
+        .unwrap_err();
+    assert!(matches!(error, ClientError::NoFeature { .. }));
+    store.finish();
+    server.join().unwrap();
+}
+
+#[test]
+fn texts_that_were_not_asked_about_are_refused() {
+    let (connection, server) = connect(|wire| {
+        wire.greet_with(Features::ALL);
+        write_text_hashes(&[[3; 32]].into(), &mut wire.replies).unwrap();
+        let mut rest = Vec::new();
+        wire.requests.read_to_end(&mut rest).unwrap();
+    });
+    let mut store = RemoteStore::new(connection);
+    let error = store.query_proof_texts(&[[1; 32]].into()).unwrap_err();
+    insta::assert_snapshot!(error, @"no proper answer from 'fake' to QueryProofTexts");
+    let source = std::error::Error::source(&error).unwrap();
+    insta::assert_snapshot!(source, @"a text of a proof was not asked for");
+    drop(store);
+    server.join().unwrap();
 }
 
 #[test]

@@ -42,13 +42,13 @@ fn the_first_request_does_not_wait_for_the_greeting() {
     connection.finish();
     let (hello, lock, at_end) = server.join().unwrap();
     assert_eq!(hello[..8], [0xeb, 0x9d, 0x0c, 0x39, 0, 0, 0, 0]);
-    assert_eq!(hello[8..], [8, 2, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(hello[8..], [8, 2, 1, 0, 0, 0, 0, 0]);
     assert!(lock && at_end);
 }
 
 #[test]
 fn the_lower_version_is_in_force_and_foreign_flags_are_ignored() {
-    for (announced, expected) in [(0x200, 0), (0x205, 5), (0x2c8, 8), (0x8001_0207, 7)] {
+    for (announced, expected) in [(0x200, 0), (0x205, 5), (0x2c8, 8), (0x8000_0207, 7)] {
         let (mut connection, server) = connect(move |wire| {
             wire.replies.write_u64(SERVER_MAGIC).unwrap();
             wire.replies.write_u64(announced).unwrap();
@@ -58,6 +58,59 @@ fn the_lower_version_is_in_force_and_foreign_flags_are_ignored() {
         connection.finish();
         server.join().unwrap();
     }
+}
+
+/// A connection to a server of the newest version that lists `names`.
+fn connect_listing(names: &'static [&'static str]) -> ClientConnection {
+    let (connection, _) = connect(move |wire| {
+        wire.replies.write_u64(SERVER_MAGIC).unwrap();
+        wire.replies.write_u64(0xffff_0208).unwrap();
+        wire.replies.write_u64(names.len() as u64).unwrap();
+        for name in names {
+            wire.replies.write_str(name).unwrap();
+        }
+        let mut rest = Vec::new();
+        wire.requests.read_to_end(&mut rest).unwrap();
+    });
+    connection
+}
+
+#[test]
+fn features_in_force_are_those_that_both_know() {
+    for (names, has_proof) in [
+        (&[][..], false),
+        (&["proof"], true),
+        (&["new", "proof", "proofs"], true),
+        (&["proofs"], false),
+    ] {
+        let mut connection = connect_listing(names);
+        assert_eq!(connection.has_feature(Feature::Proof).unwrap(), has_proof);
+        assert_eq!(connection.version(), Some(ServeVersion::LATEST));
+    }
+}
+
+#[test]
+fn a_list_of_features_that_breaks_the_rules_ends_the_connection() {
+    for names in [&["proof", "new"][..], &["\u{1b}[31m"]] {
+        let mut connection = connect_listing(names);
+        let error = connection.handshake().unwrap_err();
+        assert!(matches!(error, ClientError::Reply { .. }), "{error}");
+        let again = connection.has_feature(Feature::Proof);
+        assert!(again.is_err());
+    }
+}
+
+#[test]
+fn the_list_of_features_may_come_with_the_first_reply() {
+    let (mut connection, server) = connect(|wire| {
+        wire.greet_with(Features::ALL);
+        wire.expect(ServeCommand::QueryValidPaths);
+        QueryValidPaths::read(&StoreDir::default(), &mut wire.requests).unwrap();
+        wire.replies.write_u64(0).unwrap();
+    });
+    assert!(ask(&mut connection, 1).unwrap().is_empty());
+    assert!(connection.has_feature(Feature::Proof).unwrap());
+    server.join().unwrap();
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn serve(bytes: &[u8]) -> (Result<VersionWord>, Vec<u8>) {
 
 #[test]
 fn the_server_answers_before_it_has_the_version() {
-    let ours = hello(SERVER_MAGIC, 0x208);
+    let ours = hello(SERVER_MAGIC, 0x1_0208);
     let (result, answer) = serve(&CLIENT_MAGIC.to_le_bytes());
     assert!(result.unwrap_err().is_eof());
     assert_eq!(answer, ours);
@@ -71,7 +71,11 @@ fn flags_of_clients_are_kept_apart_from_the_version() {
     // What we can't do is not in force, whatever the other side can.
     assert_eq!(
         negotiate(VersionWord::OURS, theirs),
-        ServeVersion::v2(7).into()
+        VersionWord::from_u64(0x1_0207).unwrap()
     );
-    assert_eq!(answer, hello(SERVER_MAGIC, 0x208));
+    assert_eq!(answer, hello(SERVER_MAGIC, 0x1_0208));
+    // The other way round as well.
+    let (result, _) = serve(&hello(CLIENT_MAGIC, 0xfffe_0208));
+    let agreed = negotiate(VersionWord::OURS, result.unwrap());
+    assert_eq!(agreed, ServeVersion::LATEST.into());
 }

@@ -11,6 +11,7 @@ use nix_store_core::LocalStore;
 use crate::builds::read_derivation_file;
 
 /// Derivations by path, and what their outputs came out as, as far as that is known.
+#[derive(Default)]
 pub(super) struct Graph {
     pub(super) drvs: BTreeMap<StorePath, Derivation>,
     known: BTreeMap<(StorePath, OutputName), StorePath>,
@@ -19,10 +20,7 @@ pub(super) struct Graph {
 impl Graph {
     /// Reads `roots` and everything that they are made from.
     pub(super) fn read(store: &LocalStore, roots: &[StorePath]) -> anyhow::Result<Self> {
-        let mut graph = Self {
-            drvs: BTreeMap::new(),
-            known: BTreeMap::new(),
-        };
+        let mut graph = Self::default();
         let mut todo: Vec<StorePath> = roots.to_vec();
         while let Some(path) = todo.pop() {
             if graph.drvs.contains_key(&path) {

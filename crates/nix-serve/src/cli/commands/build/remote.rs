@@ -2,7 +2,8 @@
 //! way stays there.
 //!
 //! Each derivation is sent by itself, in the order of their needs: that is what servers of
-//! every release can do, whether or not they can build whole graphs.
+//! every release can do, whether or not they can build whole graphs. A server of ours that
+//! doesn't take our word gets proofs with them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use nix_drv::{BasicDerivation, Derivation};
 use nix_store_core::{IncludeOutputs, Lock, Store};
 
 use super::graph::Graph;
+use super::proofs::Proofs;
 use super::report::{Report, say_plan};
 use super::results::Built;
 use super::{Ending, Job};
@@ -25,7 +27,7 @@ use crate::cli::progress::Report as CopyReport;
 use crate::cli::remote::{Compress, connect};
 use crate::client::{CopyFromOptions, CopyFromPlan, CopyToPlan, RemoteStore, Substitute};
 use crate::proto::request::QueryValidPaths;
-use crate::proto::{BuildTarget, WantedOutputs};
+use crate::proto::{BuildTarget, Feature, WantedOutputs};
 
 pub(super) fn build(
     job: &Job<'_>,
@@ -54,6 +56,7 @@ pub(super) fn build(
         wanted: wanted(targets, &graph)?,
         graph,
         store: RemoteStore::new(connection),
+        proofs: None,
         there: StorePathSet::new(),
         here: StorePathSet::new(),
     };
@@ -93,16 +96,23 @@ struct Remote<'a> {
     graph: Graph,
     wanted: Vec<(StorePath, BTreeSet<OutputName>)>,
     store: RemoteStore,
+    /// Only for servers that demand them.
+    proofs: Option<Proofs>,
     /// What is known to be valid there, and stays so until the connection ends.
     there: StorePathSet,
-    /// Outputs that are valid here, so that they can be copied there.
+    /// Outputs that are valid here.
     here: StorePathSet,
 }
 
 impl Remote<'_> {
     fn run(mut self, targets: &[BuildTarget]) -> anyhow::Result<Ending> {
         self.look_around(targets)?;
-        let available = self.here.union(&self.there).cloned().collect();
+        let demands_proofs = self.store.connection().has_feature(Feature::Proof)?;
+        let mut available = match demands_proofs {
+            true => self.acceptable()?,
+            false => self.here.clone(),
+        };
+        available.extend(self.there.iter().cloned());
         let to_build = self.graph.missing(&self.wanted, &available);
         let plan = Plan {
             to_build,
@@ -110,6 +120,11 @@ impl Remote<'_> {
         };
         if self.job.args.dry_run {
             return Ok(Ending::Planned(plan));
+        }
+        if demands_proofs {
+            let dir = self.job.store.store_dir();
+            let proofs = Proofs::prepare(&self.graph, &plan.to_build, &mut self.store, dir)?;
+            self.proofs = Some(proofs);
         }
         say_plan(self.job.store.store_dir(), &plan);
         let report = Arc::new(Report::new(
@@ -147,6 +162,21 @@ impl Remote<'_> {
             paths,
         })?;
         Ok(())
+    }
+
+    /// What is valid here and can be shown to be what it should: by its content, or maybe by
+    /// a signature. A server that demands proofs takes nothing else from us, and has to
+    /// build it.
+    fn acceptable(&self) -> anyhow::Result<StorePathSet> {
+        let mut acceptable = StorePathSet::new();
+        let store = &self.job.store;
+        store.query_path_infos(&self.here, &mut |info| {
+            if info.ca.is_some() || !info.sigs.is_empty() {
+                acceptable.insert(info.path.clone());
+            }
+            Ok(())
+        })?;
+        Ok(acceptable)
     }
 
     /// Builds what can be built; status and message of what couldn't.
@@ -208,6 +238,10 @@ impl Remote<'_> {
             true => path_of(&resolved, &dir)?,
             false => path.clone(),
         };
+        let proof = match &self.proofs {
+            Some(proofs) => proofs.pack(graph, drv)?,
+            None => None,
+        };
         self.send_inputs(&resolved.input_srcs)?;
         let limits = self.job.config.limits;
         let options = BuildOptions {
@@ -217,9 +251,20 @@ impl Remote<'_> {
             keep_failed: self.job.config.keep_failed,
             ..BuildOptions::default()
         };
-        let result = self
-            .store
-            .build_derivation(&path_there, &resolved, &options)?;
+        let result = match &proof {
+            Some(proof) => {
+                self.store
+                    .build_derivation_with_proof(&path_there, &resolved, &options, proof)?
+            }
+            None => self
+                .store
+                .build_derivation(&path_there, &resolved, &options)?,
+        };
+        if let (BuildStatus::Built, Some(proofs), Some(proof)) =
+            (result.status, &mut self.proofs, &proof)
+        {
+            proofs.accepted(proof);
+        }
         if result.status.is_success() {
             self.note_outputs(path, &resolved, &result)?;
         }

@@ -13,10 +13,7 @@ fn out() -> OutputName {
 
 /// Derivations with one output, `NAME.drv` making `NAME`, and what each needs.
 fn graph(needs: &[(&str, &[&str])]) -> Graph {
-    let mut graph = Graph {
-        drvs: BTreeMap::new(),
-        known: BTreeMap::new(),
-    };
+    let mut graph = Graph::default();
     for (name, inputs) in needs {
         let node = InputNode {
             outputs: [out()].into(),

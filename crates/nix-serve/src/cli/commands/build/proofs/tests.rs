@@ -1,0 +1,153 @@
+use std::io::Read;
+
+use nix_drv::Strictness;
+use nix_drv::generate::package_set;
+use nix_drv::proof::{Classification, Proof, classify, verify};
+
+use super::*;
+use crate::client::RemoteStore;
+use crate::client::fake_server::connect;
+use crate::proto::proof::{read_text_hashes, write_text_hashes};
+use crate::proto::{Feature, Features, ServeCommand};
+
+/// Derivations in the order in which they can be built.
+fn package_graph(dir: &StoreDir) -> (Graph, Vec<StorePath>) {
+    let mut graph = Graph::default();
+    let mut order = Vec::new();
+    for made in package_set(60, 7, dir).unwrap() {
+        let drv = Derivation::parse_file(&made.text, dir, &made.path, Strictness::Strict);
+        graph.drvs.insert(made.path.clone(), drv.unwrap());
+        order.push(made.path);
+    }
+    (graph, order)
+}
+
+/// What is sent in place of a derivation.
+fn resolved(graph: &Graph, drv: &Derivation, dir: &StoreDir) -> nix_drv::BasicDerivation {
+    drv.resolve(dir, |input, output| {
+        let outputs = graph.drvs[input].known_outputs(dir)?;
+        let found = outputs.into_iter().find(|(name, _)| name == output);
+        Ok::<_, nix_drv::error::ReadError>(found.map(|(_, path)| path))
+    })
+    .unwrap()
+}
+
+/// Prepares proofs over a connection to a server that has `known` and tells what it was
+/// asked.
+fn prepare(
+    graph: &Graph,
+    to_build: &[StorePath],
+    known: BTreeSet<TextHash>,
+) -> (Proofs, BTreeSet<TextHash>) {
+    let (connection, server) = connect(move |wire| {
+        wire.greet_with(Features::ALL);
+        wire.expect(ServeCommand::AnnounceFeatures);
+        let theirs = Features::read(&mut wire.requests).unwrap();
+        assert!(theirs.contains(Feature::Proof));
+        wire.expect(ServeCommand::QueryProofTexts);
+        let asked = read_text_hashes("texts", &mut wire.requests).unwrap();
+        let missing = asked.difference(&known).copied().collect();
+        write_text_hashes(&missing, &mut wire.replies).unwrap();
+        assert!(wire.at_end());
+        asked
+    });
+    let mut store = RemoteStore::new(connection);
+    let proofs = Proofs::prepare(graph, to_build, &mut store, &StoreDir::default()).unwrap();
+    store.finish();
+    (proofs, server.join().unwrap())
+}
+
+#[test]
+fn each_text_goes_once_and_all_proofs_hold() {
+    let dir = StoreDir::default();
+    let (graph, order) = package_graph(&dir);
+    let (mut proofs, asked) = prepare(&graph, &order, BTreeSet::new());
+    let mut kept: BTreeMap<TextHash, Vec<u8>> = BTreeMap::new();
+    let mut proven = 0;
+    for path in &order {
+        let drv = &graph.drvs[path];
+        let request = resolved(&graph, drv, &dir);
+        let Some(packed) = proofs.pack(&graph, drv).unwrap() else {
+            let class = classify(&request, &dir).unwrap();
+            assert_ne!(class, Classification::NeedsProof);
+            continue;
+        };
+        for input in &packed.inputs {
+            if let Some(text) = &input.text {
+                assert!(kept.insert(input.hash, text.clone()).is_none());
+            }
+        }
+        proofs.accepted(&packed);
+        let proof = packed.unpack(|hash| kept.get(hash).cloned()).unwrap();
+        assert_eq!(
+            verify(&request, &proof, &dir).unwrap().inputs,
+            request.input_srcs
+        );
+        proven += 1;
+    }
+    assert!(proven > 30, "{proven}");
+    assert!(kept.keys().eq(&asked));
+}
+
+#[test]
+fn the_proof_is_the_same_as_from_the_texts_of_all_inputs() {
+    let dir = StoreDir::default();
+    let (graph, order) = package_graph(&dir);
+    let (proofs, _) = prepare(&graph, &order, BTreeSet::new());
+    for path in &order {
+        let drv = &graph.drvs[path];
+        let Some(packed) = proofs.pack(&graph, drv).unwrap() else {
+            continue;
+        };
+        let text_of = |input: &StorePath| input_text(&graph.drvs[input], &dir, &proofs.memo);
+        let proof = Proof::of(drv, |input| text_of(input).map_err(std::io::Error::other)).unwrap();
+        assert_eq!(packed, PackedProof::pack(&proof, |_| false));
+    }
+}
+
+#[test]
+fn texts_that_are_known_there_stay_here() {
+    let (graph, order) = package_graph(&StoreDir::default());
+    let (_, all) = prepare(&graph, &order, BTreeSet::new());
+    let (proofs, asked) = prepare(&graph, &order, all.clone());
+    assert_eq!(asked, all);
+    for path in &order {
+        let packed = proofs.pack(&graph, &graph.drvs[path]).unwrap();
+        let inputs = packed.into_iter().flat_map(|packed| packed.inputs);
+        assert!({ inputs }.all(|input| input.text.is_none()));
+    }
+}
+
+#[test]
+fn nothing_is_asked_where_nothing_needs_a_proof() {
+    let (graph, order) = package_graph(&StoreDir::default());
+    let source = order
+        .iter()
+        .find(|path| graph.drvs[*path].input_drvs.is_empty());
+    let (connection, server) = connect(|wire| {
+        let mut sent = Vec::new();
+        wire.requests.read_to_end(&mut sent).unwrap();
+        sent
+    });
+    let mut store = RemoteStore::new(connection);
+    let source = [source.unwrap().clone()];
+    Proofs::prepare(&graph, &source, &mut store, &StoreDir::default()).unwrap();
+    drop(store);
+    // Nothing but the greeting.
+    assert_eq!(server.join().unwrap().len(), 16);
+}
+
+#[test]
+fn a_cycle_of_derivations_is_an_error() {
+    let dir = StoreDir::default();
+    let (mut graph, order) = package_graph(&dir);
+    let needing = order
+        .iter()
+        .find(|path| is_proven(&graph.drvs[*path]))
+        .unwrap();
+    let drv = graph.drvs.get_mut(needing).unwrap();
+    let node = drv.input_drvs.values().next().unwrap().clone();
+    drv.input_drvs.insert(needing.clone(), node);
+    let roots = [needing.clone()].into();
+    assert!(hashes_of(&graph, &roots, &dir).is_err());
+}
