@@ -23,6 +23,7 @@ mod query;
 mod report;
 mod scan;
 mod session;
+mod trust;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -78,6 +79,7 @@ const AREAS: &[Area] = &[
     ("durability", durability::run),
     ("drv", drv::run),
     ("build", build::run),
+    ("trust", trust::run),
 ];
 
 /// What all areas share.

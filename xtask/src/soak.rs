@@ -42,4 +42,4 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// The integration tests with a long form.
-const AREAS: &[&str] = &["store", "serve", "peers", "build", "fuzz"];
+const AREAS: &[&str] = &["store", "serve", "peers", "build", "trust", "fuzz"];

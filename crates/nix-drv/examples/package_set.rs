@@ -4,6 +4,9 @@
 //! package_set write COUNT DIRECTORY    writes the .drv files and, as the last line of stdout,
 //!                                      the one that all others are inputs of
 //! package_set measure COUNT ROUNDS     prints lines WHAT NANOSECONDS, the medians
+//! package_set proofs COUNT             prints lines WHAT BYTES, over all derivations: their
+//!                                      `closures` of .drv files, and what the `first` and the
+//!                                      `repeated` proof of each takes on the wire
 //! ```
 
 #![allow(
@@ -12,16 +15,17 @@
     reason = "an example reads its arguments and reports"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::hint::black_box;
 use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
-use nix_base::StoreDir;
+use nix_base::{StoreDir, StorePath};
 use nix_drv::generate::{Generated, package_set};
-use nix_drv::{Derivation, RawDerivation, Strictness, drv_name};
+use nix_drv::proof::{PackedProof, Proof};
+use nix_drv::{Derivation, HashMemo, RawDerivation, Strictness, drv_name, visit_graph};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -29,7 +33,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     match words[..] {
         ["write", count, directory] => write(count.parse()?, Path::new(directory)),
         ["measure", count, rounds] => measure(count.parse()?, rounds.parse()?),
-        _ => Err("write COUNT DIRECTORY or measure COUNT ROUNDS".into()),
+        ["proofs", count] => proofs(count.parse()?),
+        _ => Err("write COUNT DIRECTORY, measure COUNT ROUNDS or proofs COUNT".into()),
     }
 }
 
@@ -128,6 +133,39 @@ fn measure_chunk(
         black_box(drv.to_aterm(store)?);
     }
     sums[3] += start.elapsed().as_nanos();
+    Ok(())
+}
+
+/// Adds up proofs and the closures that they are in place of.
+fn proofs(count: usize) -> Result<(), Box<dyn Error>> {
+    let store = StoreDir::default();
+    let set = package_set(count, SEED, &store)?;
+    let files: BTreeMap<_, _> = set.iter().map(|drv| (&drv.path, &drv.text)).collect();
+    let mut texts = BTreeMap::new();
+    let paths = set.iter().map(|drv| drv.path.clone());
+    let read = |path: &StorePath| files.get(path).map(|text| text.to_vec()).ok_or("no file");
+    visit_graph(paths, &store, &mut HashMemo::new(), read, |visited| {
+        texts.insert(visited.path().clone(), visited.input_text()?);
+        Ok(())
+    })?;
+    let mut closures: BTreeMap<&StorePath, BTreeSet<&StorePath>> = BTreeMap::new();
+    let (mut first, mut repeated, mut closure_bytes) = (0, 0, 0);
+    for Generated { path, text } in &set {
+        let drv = Derivation::parse_file(text, &store, path, Strictness::Strict)?;
+        let mut closure = BTreeSet::from([path]);
+        for input in drv.input_drvs.keys() {
+            closure.extend(closures.get(input).into_iter().flatten());
+        }
+        closure_bytes += closure.iter().map(|path| files[path].len()).sum::<usize>();
+        closures.insert(path, closure);
+        let proof = Proof::of(&drv, |path| texts.get(path).cloned().ok_or("no text"))?;
+        for (sum, is_known) in [(&mut first, false), (&mut repeated, true)] {
+            let mut bytes = Vec::new();
+            PackedProof::pack(&proof, |_| is_known).write(&mut bytes, &store)?;
+            *sum += bytes.len();
+        }
+    }
+    println!("closures {closure_bytes}\nfirst {first}\nrepeated {repeated}");
     Ok(())
 }
 

@@ -27,7 +27,7 @@ pub(super) fn run(bench: &Bench) -> Result<()> {
 
 /// The program that makes package sets up; a part of the crate that is measured, on which this
 /// one doesn't depend.
-fn build_example() -> Result<PathBuf> {
+pub(super) fn build_example() -> Result<PathBuf> {
     println!("building the example 'package_set'");
     process::run(
         Command::new(env::cargo())

@@ -179,6 +179,24 @@ impl Program {
         Ok(command)
     }
 
+    /// A client that has `top` and all below it built by a server with these words.
+    pub(super) fn build_on(
+        &self,
+        from: &Path,
+        server: &Server,
+        words: &str,
+        top: &str,
+    ) -> Result<Command> {
+        let Kind::Ours { nix_serve } = &self.kind else {
+            bail!("real Nix is told of other machines in its own way");
+        };
+        let mut command = Command::new(nix_serve);
+        self.set_up(&mut command);
+        command.args(["build", "--no-link", "--store", &address(from)?]);
+        command.args(["--on", &server.told(words)?, top]);
+        Ok(command)
+    }
+
     /// A server program that a client can start: a script, so that the client's environment
     /// does not decide how the server is configured. `before` is what runs the program, such as
     /// a proxy.
@@ -240,8 +258,13 @@ pub(super) struct Server {
 impl Server {
     /// For our client: a command on a pipe.
     fn exec_address(&self) -> Result<String> {
+        self.told("--serve --write")
+    }
+
+    /// The same with other words.
+    fn told(&self, words: &str) -> Result<String> {
         Ok(format!(
-            "exec:{} --serve --write --store '{}'",
+            "exec:{} {words} --store '{}'",
             utf8(&self.script)?,
             address(&self.root)?
         ))
