@@ -22,5 +22,6 @@ mod place;
 mod processes;
 mod refusals;
 mod remote;
+mod resources;
 mod slots;
 mod store_rows;
