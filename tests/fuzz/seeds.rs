@@ -8,7 +8,8 @@ use nix_base::{
 };
 use nix_drv::generate::package_set;
 use nix_drv::json::{JsonForm, derivation_to_json, show};
-use nix_drv::{BasicDerivation, Derivation, Strictness};
+use nix_drv::proof::{PackedInput, PackedProof, text_hash};
+use nix_drv::{BasicDerivation, Derivation, OutputName, Strictness};
 use nix_nar::NarWriter;
 use nix_nar::export::{ExportTrailer, ExportWriter};
 use nix_serve::proto::build_result::write_build_result;
@@ -17,8 +18,9 @@ use nix_serve::proto::options::write_build_options;
 use nix_serve::proto::path_info::{
     write_add_to_store_nar, write_path_info_item, write_path_infos_end,
 };
+use nix_serve::proto::proof::write_text_hashes;
 use nix_serve::proto::request::{BuildPaths, ExportPaths, QueryClosure, QueryValidPaths};
-use nix_serve::proto::{ServeCommand, ServeVersion};
+use nix_serve::proto::{Features, ServeCommand, ServeVersion, VersionWord};
 use test_support::vectors;
 
 type Seeds = Vec<Vec<u8>>;
@@ -268,7 +270,49 @@ pub(crate) fn connections() -> Seeds {
             write_build_options(&BuildOptions::default(), ServeVersion::v2(7), out).unwrap();
         })
     }));
+    seeds.extend(basic_derivations().into_iter().map(|drv| {
+        let mut bytes = Vec::new();
+        write_client_hello(VersionWord::OURS, &mut bytes).unwrap();
+        with_proof(&drv, &mut bytes);
+        bytes
+    }));
     seeds
+}
+
+/// What a client sends that proves what it wants built.
+fn with_proof(drv: &[u8], out: &mut Vec<u8>) {
+    let dir = &StoreDir::default();
+    let proof = proof();
+    command(ServeCommand::AnnounceFeatures, out);
+    Features::ALL.write(out).unwrap();
+    command(ServeCommand::QueryProofTexts, out);
+    let hashes = proof.inputs.iter().map(|input| input.hash).collect();
+    write_text_hashes(&hashes, out).unwrap();
+    command(ServeCommand::BuildDerivationWithProof, out);
+    out.write_path(dir, &drv_path('d')).unwrap();
+    out.extend_from_slice(drv);
+    write_build_options(&BuildOptions::default(), ServeVersion::LATEST, out).unwrap();
+    proof.write(out, dir).unwrap();
+}
+
+fn proof() -> PackedProof {
+    let texts = [
+        "fixed:out:r:sha256:00:/nix/store/x",
+        "Derive([],[],[],\"\",\"\",[],[])",
+    ];
+    let inputs = texts.iter().enumerate().map(|(i, text)| PackedInput {
+        hash: text_hash(text.as_bytes()),
+        text: (i > 0).then(|| text.as_bytes().to_vec()),
+        wanted: ["dev", "out"]
+            .map(|name| OutputName::new(name).unwrap())
+            .into(),
+    });
+    let mut inputs: Vec<PackedInput> = inputs.collect();
+    inputs.sort_by_key(|input| input.hash);
+    PackedProof {
+        sources: [path('a'), path('b')].into(),
+        inputs,
+    }
 }
 
 fn basic_derivations() -> Seeds {
@@ -308,6 +352,11 @@ pub(crate) fn replies() -> Seeds {
     });
     add(11, &|_, out| {
         write_add_to_store_nar(&info('b', b"x"), dir, out).unwrap();
+    });
+    add(13, &|_, out| proof().write(out, dir).unwrap());
+    add(14, &|_, out| Features::ALL.write(out).unwrap());
+    add(15, &|_, out| {
+        write_text_hashes(&[[1; 32], [2; 32]].into(), out).unwrap()
     });
     let with_first = |first: u8, body: Vec<u8>| [vec![first], body].concat();
     let derivations = basic_derivations();

@@ -4,14 +4,16 @@ use std::io::Read;
 
 use nix_base::{StoreDir, StorePathName, WireRead};
 use nix_drv::BasicDerivation;
+use nix_drv::proof::PackedProof;
 use nix_serve::proto::build_result::{BuildPathsReply, read_build_result};
 use nix_serve::proto::handshake::read_server_hello;
 use nix_serve::proto::options::read_build_options;
 use nix_serve::proto::path_info::{
     read_add_to_store_nar, read_optional_content_address, read_path_info_item, read_signatures,
 };
+use nix_serve::proto::proof::read_text_hashes;
 use nix_serve::proto::realisation::{read_output_of, read_realisation, read_unkeyed_realisation};
-use nix_serve::proto::{Result, ServeVersion};
+use nix_serve::proto::{Features, Result, ServeVersion};
 use nix_serve::server::{NoBuilds, ServeOptions, serve};
 use nix_store_core::{Durability, LocalStore, StoreConfig, StoreLayout};
 
@@ -43,6 +45,11 @@ const WORDS: &[&[u8]] = &[
     b"\x07\0\0\0\0\0\0\0",
     b"\x08\0\0\0\0\0\0\0",
     b"\x09\0\0\0\0\0\0\0",
+    b"\0\x01\0\0\0\0\0\0",
+    b"\x01\x01\0\0\0\0\0\0",
+    b"\x02\x01\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0proof\0\0\0",
+    b"\x05\0\0\0\0\0\0\0proof\0\0\0",
+    b"\x08\x02\x01\0\0\0\0\0",
     b"\x2d\0\0\0\0\0\0\0/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-x\0\0\0",
     b"\x47\0\0\0\0\0\0\0sha256:",
     b"\xcc\x9e\x52\x54\0\0\0\0\x07\x02\0\0\0\0\0\0",
@@ -82,8 +89,10 @@ fn reply(input: &[u8]) -> u64 {
     let (which, minor) = (first & 15, first >> 4);
     let version = ServeVersion::v2(minor % 9);
     let before = rest.len();
-    if which == 12 {
-        return class::of(read_derivation(&mut rest));
+    match which {
+        12 => return class::of(read_derivation(&mut rest)),
+        13 => return class::of(read_proof(&mut rest)),
+        _ => {}
     }
     let result = read_reply(which, version, &mut rest);
     class::of((
@@ -113,6 +122,8 @@ fn read_reply(which: u8, version: ServeVersion, from: &mut impl Read) -> Result<
         9 => drop(read_optional_content_address(from)?),
         10 => count = read_signatures(from)?.len(),
         11 => drop(read_add_to_store_nar(dir, from)?),
+        14 => count = Features::read(from)?.iter().count(),
+        15 => count = read_text_hashes("the texts", from)?.len(),
         _ => count = usize::from(from.read_bool("a number")?),
     }
     Ok(count)
@@ -130,4 +141,17 @@ fn read_derivation(from: &mut impl Read) -> u64 {
         assert_eq!(&again.unwrap(), drv);
     }
     class::of_result(&result, |drv| class::size(drv.env.len()))
+}
+
+/// What is read can be written and read again.
+fn read_proof(from: &mut impl Read) -> u64 {
+    let dir = &StoreDir::default();
+    let result = PackedProof::read(from, dir);
+    if let Ok(proof) = &result {
+        let mut written = Vec::new();
+        proof.write(&mut written, dir).unwrap();
+        let again = PackedProof::read(&mut &written[..], dir);
+        assert_eq!(&again.unwrap(), proof);
+    }
+    class::of_result(&result, |proof| class::size(proof.inputs.len()))
 }
