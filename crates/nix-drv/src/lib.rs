@@ -7,7 +7,7 @@ pub mod check;
 pub mod derivation;
 pub mod diff;
 pub mod error;
-#[cfg(feature = "generate")]
+#[cfg(any(test, feature = "generate"))]
 pub mod generate;
 pub mod hash_modulo;
 pub mod json;

@@ -156,8 +156,22 @@ fn masked_hash(
     wanted: &BTreeMap<TextHash, BTreeSet<&OutputName>>,
     store_dir: &StoreDir,
 ) -> Result<MaskedHash, ProofError> {
+    let text = print(drv, sources, wanted, store_dir, Masked::Yes)?;
+    Ok(MaskedHash {
+        hash: Hash::of(HashAlgo::Sha256, &text),
+        kind: HashKind::Regular,
+    })
+}
+
+fn print(
+    drv: &BasicDerivation,
+    sources: &StorePathSet,
+    wanted: &BTreeMap<TextHash, BTreeSet<&OutputName>>,
+    store_dir: &StoreDir,
+    masked: Masked,
+) -> Result<Vec<u8>, ProofError> {
     let mut printer = Printer::default();
-    printer.derivation_with_sources(drv, sources, store_dir, Masked::Yes, |printer| {
+    printer.derivation_with_sources(drv, sources, store_dir, masked, |printer| {
         let mut sep = b'[';
         for (hash, outputs) in wanted {
             printer.byte(sep);
@@ -170,10 +184,27 @@ fn masked_hash(
         }
         printer.close(sep);
     })?;
-    Ok(MaskedHash {
-        hash: Hash::of(HashAlgo::Sha256, &printer.finish()),
-        kind: HashKind::Regular,
-    })
+    Ok(printer.finish())
+}
+
+impl Proof {
+    /// The text of the derivation that this is the proof for, and that `drv` asks for: what
+    /// stands for it among the inputs of others.
+    ///
+    /// # Errors
+    /// It can't be printed.
+    pub fn text_of(
+        &self,
+        drv: &BasicDerivation,
+        store_dir: &StoreDir,
+    ) -> Result<Vec<u8>, ProofError> {
+        let mut wanted: BTreeMap<TextHash, BTreeSet<&OutputName>> = BTreeMap::new();
+        for input in &self.inputs {
+            let outputs = wanted.entry(text_hash(&input.text)).or_default();
+            outputs.extend(&input.wanted);
+        }
+        print(drv, &self.sources, &wanted, store_dir, Masked::No)
+    }
 }
 
 /// That no two derivations have the same text: the platform is printed as it is.

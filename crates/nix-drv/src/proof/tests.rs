@@ -1,1 +1,5 @@
-
+mod forgeries;
+mod graph;
+mod mutations;
+mod texts;
+mod wire;
