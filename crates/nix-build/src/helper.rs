@@ -9,6 +9,7 @@ mod killer;
 mod main;
 mod protocol;
 mod serve;
+mod spare;
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use posix::sys::wait::{self, WaitPidFlag};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -13,22 +14,23 @@ use rustix::process::{
 };
 
 use super::protocol::{self, Begin, Go, Note, Order, Report, Request, receive, send};
-use super::{ExitStatus, child, killer};
+use super::spare::{Fresh, Spare};
+use super::{ExitStatus, killer};
 use crate::config::Layer;
-use crate::sandbox::namespaces::{clone_into, write_ids};
+use crate::sandbox::namespaces::write_ids;
 use crate::sandbox::plan::Start;
-use crate::sandbox::sys::Cloned;
 use crate::sandbox::{SandboxError, SetupFailure};
 
 /// Serves until `main` is closed; all builders are gone then.
 pub(super) fn serve(main: &OwnedFd) -> io::Result<()> {
     let mut jobs: Vec<Job> = Vec::new();
+    let mut spare = Spare::default();
     let mut is_open = true;
     while is_open || !jobs.is_empty() {
-        let ready = wait_for(is_open.then_some(main), &jobs)?;
+        let ready = wait_for(is_open.then_some(main), &jobs, spare.time_left())?;
         let mut ready = ready.into_iter();
         if ready.next().unwrap_or(false) {
-            is_open = accept(main, &mut jobs)?;
+            is_open = accept(main, &mut jobs, &mut spare)?;
             if !is_open {
                 jobs.iter_mut().for_each(Job::kill);
             }
@@ -42,15 +44,23 @@ pub(super) fn serve(main: &OwnedFd) -> io::Result<()> {
             if order {
                 job.hear_order();
             }
+            if is_open
+                && std::mem::take(&mut job.has_just_started)
+                && let Some(start) = &job.start
+            {
+                spare.make(start);
+            }
             !(end && job.finish())
         });
-        reap_orphans(&jobs);
+        spare.expire();
+        reap_orphans(&jobs, &spare);
     }
     Ok(())
 }
 
-/// Waits, and says which can be read of: `main`, and three of each job.
-fn wait_for(main: Option<&OwnedFd>, jobs: &[Job]) -> io::Result<Vec<bool>> {
+/// Waits, for as long as `most` at most, and says which can be read of: `main`, and three of
+/// each job.
+fn wait_for(main: Option<&OwnedFd>, jobs: &[Job], most: Option<Duration>) -> io::Result<Vec<bool>> {
     let placeholder = jobs.first().map(|job| &job.pidfd).or(main);
     let Some(placeholder) = placeholder else {
         return Ok(Vec::new());
@@ -65,8 +75,12 @@ fn wait_for(main: Option<&OwnedFd>, jobs: &[Job]) -> io::Result<Vec<bool>> {
         .iter()
         .map(|(descriptor, events)| PollFd::from_borrowed_fd(*descriptor, *events))
         .collect();
+    let most = most.map(|most| Timespec {
+        tv_sec: i64::try_from(most.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: most.subsec_nanos().into(),
+    });
     loop {
-        match poll(&mut polled, None) {
+        match poll(&mut polled, most.as_ref()) {
             Ok(_) => break,
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -79,11 +93,11 @@ fn wait_for(main: Option<&OwnedFd>, jobs: &[Job]) -> io::Result<Vec<bool>> {
 }
 
 /// Reaps what builders left behind when they ended. (In a sandbox nothing is left.)
-fn reap_orphans(jobs: &[Job]) {
+fn reap_orphans(jobs: &[Job], spare: &Spare) {
     let any_dead = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     while let Ok(Some(pid)) = wait::waitid(wait::Id::All, any_dead).map(|dead| dead.pid()) {
         // The next round of the loop sees to its own.
-        if jobs.iter().any(|job| job.pid == pid.as_raw()) {
+        if jobs.iter().any(|job| job.pid == pid.as_raw()) || spare.is(pid.as_raw()) {
             return;
         }
         let _ = wait::waitid(wait::Id::Pid(pid), WaitPidFlag::WEXITED);
@@ -102,7 +116,7 @@ fn entry<'a>(
 }
 
 /// Takes one request; `false` if the server is gone.
-fn accept(main: &OwnedFd, jobs: &mut Vec<Job>) -> io::Result<bool> {
+fn accept(main: &OwnedFd, jobs: &mut Vec<Job>, spare: &mut Spare) -> io::Result<bool> {
     let Some((request, descriptors)) = receive::<Request>(main.as_fd())? else {
         return Ok(false);
     };
@@ -112,7 +126,7 @@ fn accept(main: &OwnedFd, jobs: &mut Vec<Job>) -> io::Result<bool> {
     };
     let started = match request {
         Request::Build(start) => match (descriptors.next(), descriptors.next()) {
-            (Some(plan), Some(log)) => Job::build(&control, start, [plan, log]),
+            (Some(plan), Some(log)) => Job::build(&control, start, [plan, log], spare),
             _ => return Ok(true),
         },
         Request::KillUser { uid, .. } if killer::has_none(uid) => {
@@ -149,6 +163,8 @@ struct Job {
     is_ready: bool,
     /// Whether it said that the program is about to run.
     has_started: bool,
+    /// Whether it said so since this was last asked.
+    has_just_started: bool,
     failure: Option<SetupFailure>,
 }
 
@@ -157,15 +173,29 @@ impl Job {
         control: &OwnedFd,
         start: Start,
         descriptors: [OwnedFd; 2],
+        spare: &mut Spare,
     ) -> Result<Self, SandboxError> {
-        let failed = |step| move |error| SandboxError::new(Layer::Namespaces, step, error);
-        let (sync, other) = protocol::pair().map_err(failed("talk to a new process"))?;
-        let (cloned, is_without_network) = clone_into(&start)?;
-        let (pid, pidfd) = match cloned {
-            Cloned::Child => child::run(other),
-            Cloned::Parent { pid, pidfd } => (pid, pidfd),
-        };
-        drop(other);
+        // One that died meanwhile, for whatever reason, is no reason to fail.
+        if let Some(fresh) = spare.take(&start)
+            && let Ok(job) = Self::begin_in(fresh, control, start, &descriptors)
+        {
+            return Ok(job);
+        }
+        Self::begin_in(Fresh::create(&start)?, control, start, &descriptors)
+    }
+
+    fn begin_in(
+        fresh: Fresh,
+        control: &OwnedFd,
+        start: Start,
+        descriptors: &[OwnedFd; 2],
+    ) -> Result<Self, SandboxError> {
+        let Fresh {
+            pid,
+            pidfd,
+            sync,
+            is_without_network,
+        } = fresh;
         let job = Self {
             control: None,
             sync: Some(sync),
@@ -175,9 +205,10 @@ impl Job {
             may_go: false,
             is_ready: false,
             has_started: false,
+            has_just_started: false,
             failure: None,
         };
-        job.begin(control, is_without_network, &descriptors)
+        job.begin(control, is_without_network, descriptors)
             .inspect_err(|_| job.abandon())?;
         Ok(job)
     }
@@ -224,6 +255,7 @@ impl Job {
             may_go: false,
             is_ready: false,
             has_started: false,
+            has_just_started: false,
             failure: None,
         })
     }
@@ -244,6 +276,7 @@ impl Job {
             }
             Ok(Some((Note::Started, _))) => {
                 self.has_started = true;
+                self.has_just_started = true;
                 self.report(&Report::Started);
             }
             Ok(Some((Note::Failed(failure), _))) => self.failure = Some(failure),

@@ -51,6 +51,50 @@ fn failure_before_the_word_is_told_after_it() {
     assert_eq!(build.read_event(), Event::HelperGone);
 }
 
+/// The processes that the helper has started and not reaped.
+fn children(helper: &nix_build::helper::Helper) -> Vec<u32> {
+    let pid = helper.pid();
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let text = text.expect("the children of the helper");
+    text.split_whitespace()
+        .map(|pid| pid.parse().expect("a number"))
+        .collect()
+}
+
+/// Runs a builder of the usual kind to its end, and gives its process id.
+fn run_one(world: &World, helper: &nix_build::helper::Helper) -> u32 {
+    let (_log, write) = pipe();
+    let mut build = world.start(helper, world.script("true"), write);
+    assert_eq!(build.read_event(), Event::Waiting);
+    let pid = build.pid().expect("it is known by now");
+    build.go().expect("no error");
+    assert_eq!(build.read_event(), Event::Started);
+    assert_eq!(build.read_event(), Event::Exited(ExitStatus::Code(0)));
+    pid
+}
+
+#[test]
+fn next_builder_gets_the_process_that_waits_for_it() {
+    let world = World::new();
+    let helper = helper();
+    run_one(&world, &helper);
+    let waiting = children(&helper);
+    // After a second nobody waits any more: a slow machine sees that.
+    if let [spare] = waiting[..] {
+        let next = run_one(&world, &helper);
+        assert!(
+            next == spare || children(&helper).len() <= 1,
+            "{spare} {next}"
+        );
+    }
+    // It may have died of anything.
+    for pid in children(&helper) {
+        let pid = Pid::from_raw(pid.cast_signed()).expect("not zero");
+        kill_process(pid, Signal::KILL).expect("it is ours");
+    }
+    run_one(&world, &helper);
+}
+
 /// Starts a builder that leaves a process behind, and goes on for an hour.
 const LONG: &str = "/nix/store/8*/busybox sleep 3600 & echo ready; wait";
 
