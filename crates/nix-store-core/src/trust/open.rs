@@ -23,9 +23,6 @@ impl TrustDb {
     pub fn open(state_dir: &Path) -> Result<Self> {
         let dir = state_dir.join("nix-serve");
         make_dir(&dir)?;
-        // SQLite is told to follow no link; those above the state directory are the
-        // operator's.
-        let dir = fs::canonicalize(&dir).map_err(|error| Error::io("look at", &dir, error))?;
         let file = dir.join("trust.sqlite");
         make_file(&file)?;
         refuse_insecure(&file)?;
@@ -39,9 +36,7 @@ impl TrustDb {
 
 fn connect(file: &Path, busy: &BusyWait) -> Result<Connection> {
     let explain = |error| busy.explain("open", error);
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(file, flags).map_err(explain)?;
     busy.install(&mut conn).map_err(explain)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)
@@ -81,6 +76,8 @@ fn make_file(file: &Path) -> Result<()> {
     }
 }
 
+/// Refuses a file that isn't the owner's own. As only the owner can change what is in the
+/// directory, it stays so.
 fn refuse_insecure(file: &Path) -> Result<()> {
     let insecure = |path: &Path, problem| Error::Insecure {
         path: path.to_owned(),

@@ -345,3 +345,16 @@ fn more_inputs_than_proven_are_left_to_the_closure() {
     let verified = verify(&request.drv, &request.proof, &graph.store_dir).unwrap();
     assert_eq!(verified.inputs, proven);
 }
+
+#[test]
+fn a_proof_gives_the_text_for_the_next_one() {
+    let graph = Graph::small(90);
+    let texts: BTreeSet<_> = graph.texts.values().collect();
+    for request in graph.requests() {
+        let text = request
+            .proof
+            .text_of(&request.drv, &graph.store_dir)
+            .unwrap();
+        assert!(texts.contains(&text), "{}", bstr::BStr::new(&text));
+    }
+}

@@ -9,7 +9,7 @@ use nix_base::{
 };
 
 use crate::Strictness;
-use crate::derivation::{BasicDerivation, Derivation, DerivationOutput, InputNode};
+use crate::derivation::{BasicDerivation, Derivation, DerivationOutput};
 use crate::generate::package_set;
 use crate::hash_modulo::{HashMemo, visit_graph};
 use crate::proof::Proof;
@@ -214,10 +214,7 @@ impl Maker {
         let variable = format!("input-{}", used.1.hash());
         let used = self.graph.store_dir.print(&used.1);
         drv.env.insert(variable.into(), used.into());
-        let node = drv
-            .input_drvs
-            .entry(path.clone())
-            .or_insert_with(InputNode::default);
+        let node = drv.input_drvs.entry(path.clone()).or_default();
         node.outputs.insert(name.clone());
     }
 }
