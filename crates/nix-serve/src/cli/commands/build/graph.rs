@@ -58,6 +58,20 @@ impl Graph {
         self.known.values().cloned().collect()
     }
 
+    /// Whether one of these outputs isn't in `there`, or nobody knows whether it is.
+    pub(super) fn is_missing(
+        &self,
+        drv: &StorePath,
+        outputs: &BTreeSet<OutputName>,
+        there: &StorePathSet,
+    ) -> bool {
+        let mut outputs = outputs.iter();
+        outputs.any(|name| {
+            self.output(drv, name)
+                .is_none_or(|path| !there.contains(path))
+        })
+    }
+
     /// What must be built so that the `wanted` outputs exist, if those in `there` do:
     /// inputs before what needs them.
     pub(super) fn missing(
@@ -65,13 +79,7 @@ impl Graph {
         wanted: &[(StorePath, BTreeSet<OutputName>)],
         there: &StorePathSet,
     ) -> Vec<StorePath> {
-        let is_missing = |drv: &StorePath, outputs: &BTreeSet<OutputName>| {
-            let mut outputs = outputs.iter();
-            outputs.any(|name| {
-                self.output(drv, name)
-                    .is_none_or(|path| !there.contains(path))
-            })
-        };
+        let is_missing = |drv, outputs| self.is_missing(drv, outputs, there);
         let mut order = Vec::new();
         let mut seen = BTreeSet::new();
         // On the way back a derivation comes after its inputs.

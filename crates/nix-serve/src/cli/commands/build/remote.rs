@@ -108,16 +108,7 @@ impl Remote<'_> {
     fn run(mut self, targets: &[BuildTarget]) -> anyhow::Result<Ending> {
         self.look_around(targets)?;
         let demands_proofs = self.store.connection().has_feature(Feature::Proof)?;
-        let mut available = match demands_proofs {
-            true => self.acceptable()?,
-            false => self.here.clone(),
-        };
-        available.extend(self.there.iter().cloned());
-        let to_build = self.graph.missing(&self.wanted, &available);
-        let plan = Plan {
-            to_build,
-            ..Plan::default()
-        };
+        let plan = self.plan(demands_proofs)?;
         if self.job.args.dry_run {
             return Ok(Ending::Planned(plan));
         }
@@ -162,6 +153,21 @@ impl Remote<'_> {
             paths,
         })?;
         Ok(())
+    }
+
+    fn plan(&self, demands_proofs: bool) -> anyhow::Result<Plan> {
+        let mut available: StorePathSet = self.here.union(&self.there).cloned().collect();
+        let mut wanted = self.wanted.clone();
+        if demands_proofs {
+            // Results that are here already are good enough, inputs that are may not be.
+            wanted.retain(|(drv, outputs)| self.graph.is_missing(drv, outputs, &available));
+            available = self.acceptable()?;
+            available.extend(self.there.iter().cloned());
+        }
+        Ok(Plan {
+            to_build: self.graph.missing(&wanted, &available),
+            ..Plan::default()
+        })
     }
 
     /// What is valid here and can be shown to be what it should: by its content, or maybe by
