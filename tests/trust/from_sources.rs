@@ -88,20 +88,19 @@ fn a_stock_client_builds_a_closure(peer: &Peer) {
         "Nix {}: {count} derivations built without trust",
         peer.version()
     ));
-    build_paths(&here, &there, &drvs["top"]);
+    build_paths(&here, &there, &host, &drvs["top"]);
 }
 
 /// What one key built is not there for another one, which copies the derivations again and
 /// builds again.
-fn build_paths(here: &Machine, there: &Machine, top: &str) {
+fn build_paths(here: &Machine, there: &Machine, host: &str, top: &str) {
     let output = RawDrv::read(&here.on_disk(top)).output("out").to_owned();
     let mut other = session(there, "other");
     let seen = other.query_valid_paths(false, false, [top, &output]);
     assert_eq!(seen, BTreeSet::new());
     other.finish_ok();
     force(there, &untrusted("other"));
-    let host = here.ssh_to(there);
-    run_ok(here.command("nix-copy-closure", ["--to", &host, top]));
+    run_ok(here.command("nix-copy-closure", ["--to", host, top]));
     let mut other = session(there, "other");
     let (status, error) = other.build_paths([top], &RawLimits::default());
     assert_eq!(status, 0, "{error}");

@@ -34,7 +34,13 @@ pub(crate) fn paths_of<'a>(
 fn arbitrary(name: &str) -> PathToAdd {
     let digits: String = name
         .chars()
-        .map(|letter| if "eotu".contains(letter) { 'x' } else { letter })
+        .map(|letter| {
+            if "eotu.-".contains(letter) {
+                'x'
+            } else {
+                letter
+            }
+        })
         .collect();
     PathToAdd::file(&format!("{digits:0>32}"), name, name.as_bytes())
 }
@@ -152,7 +158,8 @@ fn signatures_count_for_what_they_were_made_over() {
         &machine,
         &format!(
             "[key.dave]\nallow = [\"query\", \"dump\", \"import-ca\", \"import-signed\"]\n\
-             trusted-keys = [\"{}\"]\n",
+             trusted-keys = [\"{}\"]\n\
+             [key.erin]\nallow = [\"query\", \"import-ca\", \"import-signed\"]\n",
             trusted.public_key()
         ),
     );

@@ -14,6 +14,7 @@
 mod site;
 mod closure;
 mod flags;
+mod forged_files;
 mod forgeries;
 mod from_sources;
 mod imports;

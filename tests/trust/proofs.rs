@@ -19,7 +19,6 @@ const ANNOUNCE_FEATURES: u64 = 0x102;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RawProof {
     pub(crate) sources: Vec<String>,
-    /// Ascending by hash.
     pub(crate) inputs: Vec<RawInput>,
 }
 
@@ -52,7 +51,10 @@ impl Request {
             .raw_owned(&plain.as_bytes()[8..])
             .strings(&self.proof.sources)
             .u64(self.proof.inputs.len() as u64);
-        for input in &self.proof.inputs {
+        let mut inputs: Vec<&RawInput> = self.proof.inputs.iter().collect();
+        // Out of order, a proof is refused before anybody looks at it.
+        inputs.sort_by_key(|input| text_hash(&input.text));
+        for input in inputs {
             message = message
                 .string(text_hash(&input.text))
                 .u64(1)
@@ -163,7 +165,7 @@ impl<'m> Client<'m> {
         }
     }
 
-    /// A session in which proofs are agreed on.
+    /// A session in which proofs are agreed on, where the server takes any.
     pub(crate) fn session(&mut self) -> &mut ServeSession {
         self.session
             .get_or_insert_with(|| with_proofs(self.machine, &self.words))
@@ -180,6 +182,19 @@ impl<'m> Client<'m> {
         match result.is_success() {
             true => Ok(result),
             false => Err(result.error),
+        }
+    }
+
+    /// Has something built by its name; a status that is not one if the server went away.
+    pub(crate) fn build_paths(&mut self, path: &str, limits: &RawLimits) -> (u64, String) {
+        let session = self.session();
+        session.send(&limits.build_paths([path], 7));
+        if session.at_end() {
+            return (u64::MAX, self.ended());
+        }
+        match session.read_u64() {
+            0 => (0, String::new()),
+            status => (status, session.read_string()),
         }
     }
 
@@ -213,8 +228,9 @@ fn with_proofs(machine: &Machine, words: &[String]) -> ServeSession {
     let mut session = ServeSession::spawn(server(machine, words));
     let word = session.greet(1 << 16 | 0x207);
     assert_eq!(word >> 16, 1, "the server has extensions");
-    let features = session.read_strings();
-    assert!(features.iter().any(|name| name == "proof"), "{features:?}");
-    session.send(&Message::new().u64(ANNOUNCE_FEATURES).strings(["proof"]));
+    // Who may not build has no use for them.
+    if session.read_strings().iter().any(|name| name == "proof") {
+        session.send(&Message::new().u64(ANNOUNCE_FEATURES).strings(["proof"]));
+    }
     session
 }
