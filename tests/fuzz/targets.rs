@@ -2,6 +2,7 @@
 
 mod archive;
 mod derivation;
+mod policy;
 mod protocol;
 mod values;
 
@@ -27,6 +28,7 @@ pub(crate) const ALL: &[Target] = &[
     derivation::ATERM_ROUND_TRIP,
     derivation::ATERM_PARSE,
     derivation::JSON,
+    policy::POLICY,
     values::STORE_PATH,
     values::SIGNATURE,
     values::HASH,

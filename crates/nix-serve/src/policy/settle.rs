@@ -147,10 +147,12 @@ fn entry(wish: &Wish, around: &Surroundings<'_>) -> Result<Option<Entry>, Policy
     let named = wish.key.as_ref();
     let Some(policy) = around.policy else {
         return match named {
-            Some(key) if !wish.untrusted && wish.allow.is_none() => Err(PolicyError::NoPolicy {
-                key: key.clone(),
-                file: around.location.to_owned(),
-            }),
+            Some(key) if wish.write && !wish.untrusted && wish.allow.is_none() => {
+                Err(PolicyError::NoPolicy {
+                    key: key.clone(),
+                    file: around.location.to_owned(),
+                })
+            }
             _ => Ok(None),
         };
     };

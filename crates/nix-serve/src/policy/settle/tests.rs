@@ -133,6 +133,7 @@ fn exposure_limits_the_view_of_readers_too() {
         ("query dump", View::Own)
     );
     assert_eq!((role.key.as_ref(), role.scope()), (None, None));
+    assert_eq!(allowed("--as bob", None), "query dump");
     let policy = format!("[key.bob]\nexpose = ['/nix/store/{PATH}']\n");
     let role = settled("--as bob", Some(&policy)).unwrap();
     assert_eq!((role.exposed.len(), role.view), (1, View::Own));
