@@ -6,20 +6,26 @@
 //! ```
 
 mod graph_store;
+mod graph_view;
+mod store_pool;
 mod supervisor;
 
 use std::sync::Arc;
 
-use nix_base::{BuildResult, StorePath, StorePathSet};
+use nix_base::{BuildResult, Hash, HashAlgo, HashFormat, StorePath, StorePathSet};
 use nix_build::active::{Active, BuildOutcome, Client, LogTarget, OwnedBuild};
 use nix_build::goal::{Event, Job, Outcome, Plan, Target, Wanted};
 use nix_build::request::{BuildLimits, BuildMode, BuildRequest};
 use nix_build::scheduler::{Scheduler, must_build};
+use nix_build::slots::{Slot, Slots};
 use nix_build::{BuildConfig, BuildFailure, Builder, Cancel, Requester};
 use nix_store_core::{Access, LocalStore, Lock, Store, StoreConfig};
 
 use crate::proto::{BuildTarget, WantedOutputs};
+use crate::server::KeySlots;
 pub(crate) use graph_store::{StoreOfGraphs, read_derivation_file};
+use graph_view::GraphView;
+use store_pool::StorePool;
 pub(crate) use supervisor::{SupervisorCommand, supervise};
 
 /// Where the log of a derivation goes, if anywhere.
@@ -28,7 +34,7 @@ pub(crate) type LogTargets<'a> = dyn Fn(&StorePath) -> Option<Arc<LogTarget>> + 
 /// Builds in one store. Dropping it waits for builds that go on for other processes.
 pub(crate) struct LocalBuilds {
     config: Arc<BuildConfig>,
-    store_config: StoreConfig,
+    stores: Arc<StorePool>,
     builder: Arc<Builder>,
     active: Active,
     supervisor: Option<SupervisorCommand>,
@@ -42,6 +48,8 @@ pub(crate) struct GraphRequest<'a> {
     pub(crate) limits: BuildLimits,
     pub(crate) keep_failed: bool,
     pub(crate) requester: &'a Requester,
+    /// Slots of the client's own, if it has a bound.
+    pub(crate) slots: Option<&'a KeySlots>,
     pub(crate) keep_going: bool,
     pub(crate) cancel: &'a Cancel,
     pub(crate) log: &'a LogTargets<'a>,
@@ -65,7 +73,7 @@ impl LocalBuilds {
         Ok(Self {
             builder: Arc::new(Builder::new(Arc::clone(&config), layout)?),
             active: Active::new(&layout.state, &layout.store_dir)?,
-            store_config: reopening(store.config()),
+            stores: Arc::new(StorePool::new(reopening(store.config()))),
             config,
             supervisor,
         })
@@ -100,26 +108,65 @@ impl LocalBuilds {
             on_wait,
         };
         let builder = Arc::clone(&self.builder);
-        let store_config = self.store_config.clone();
+        let stores = Arc::clone(&self.stores);
         // Others may join who wish for more time; each client's own bounds are in `client`.
         let asked = BuildRequest {
             limits: BuildLimits::default(),
             ..request.clone()
         };
-        let own = move |build: &OwnedBuild| build_owned(&builder, store_config, &asked, build);
+        let own = move |build: &OwnedBuild| build_owned(&builder, &stores, &asked, build);
         self.active.run(&mut client, request, Box::new(own))
+    }
+
+    /// Waits for one of a client's own slots; there is nothing to wait for without a bound.
+    pub(crate) fn key_slot(
+        &self,
+        slots: Option<&KeySlots>,
+        cancel: &Cancel,
+        on_wait: &mut dyn FnMut(usize),
+    ) -> Result<Option<Slot>, BuildFailure> {
+        let Some(KeySlots { key, count }) = slots else {
+            return Ok(None);
+        };
+        // Names of keys may have any characters.
+        let digest = Hash::of(HashAlgo::Sha256, key.as_bytes());
+        let name = digest.render(HashFormat::Base16);
+        let state = &self.stores.config().layout.state;
+        let dir = state.join("nix-serve/keys").join(name);
+        let what = "cannot wait for a build slot";
+        std::fs::create_dir_all(&dir).map_err(|error| BuildFailure::because(what, &error))?;
+        let cannot = |error| BuildFailure::because(what, &error);
+        let slots = Slots::new(&dir, *count).map_err(cannot)?;
+        slots.acquire(cancel, on_wait).map(Some).map_err(cannot)
     }
 
     /// Makes all targets valid, several builds at a time.
     pub(crate) fn build_graph(&self, request: &GraphRequest<'_>) -> Outcome {
-        let build = |store: &StoreOfGraphs, job: Job<'_>| {
+        let view = GraphView::new(request.requester);
+        let build = |store: &StoreOfGraphs, mut job: Job<'_>| {
             let drv = job.request.drv_path.clone();
             let mut on_wait = |place| (request.on_event)(Event::Waiting { drv: &drv, place });
+            let slot = self.key_slot(request.slots, job.cancel, &mut on_wait);
+            let _slot = match slot {
+                Ok(slot) => slot,
+                Err(failure) => return failure.to_result().into(),
+            };
+            if let Some(view) = &view {
+                view.show_to(store.store().store_dir(), &mut job.request);
+            }
             let log = (request.log)(&drv);
-            self.build_one(store.store(), &job.request, job.cancel, log, &mut on_wait)
+            let outcome =
+                self.build_one(store.store(), &job.request, job.cancel, log, &mut on_wait);
+            if let Some(view) = &view {
+                view.learn(&outcome.result);
+            }
+            outcome
         };
         let scheduler = Scheduler {
-            open: &|| Ok(StoreOfGraphs::open(self.store_config.clone())?),
+            open: &|| {
+                let store = StoreOfGraphs::open(self.stores.config().clone())?;
+                Ok(store.seen_by(view.clone()))
+            },
             build: &build,
             on_event: request.on_event,
             cancel: request.cancel,
@@ -153,14 +200,13 @@ pub(crate) fn plan(store: &LocalStore, targets: &[Target]) -> Result<Plan, Build
 /// Builds for all who wait, with a connection to the store of the thread's own.
 fn build_owned(
     builder: &Builder,
-    store_config: StoreConfig,
+    stores: &StorePool,
     request: &BuildRequest,
     build: &OwnedBuild,
 ) -> BuildOutcome {
-    match LocalStore::open(store_config) {
-        Ok(store) => builder.build(&store, request, build),
-        Err(error) => BuildFailure::from(error).into(),
-    }
+    stores
+        .with(|store| builder.build(store, request, build))
+        .unwrap_or_else(|error| BuildFailure::from(error).into())
 }
 
 /// Whether the outputs of somebody else's success are there; keeps them from collectors.

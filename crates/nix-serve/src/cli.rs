@@ -25,6 +25,7 @@ mod progress;
 mod remote;
 mod report;
 mod run;
+mod sealed;
 mod serve_builds;
 mod setting_names;
 mod settings;
@@ -53,6 +54,12 @@ pub fn main() -> ExitCode {
         Err(Refusal::Clap(error)) => return report::finish_clap(&error, colour),
         Err(Refusal::Usage(error)) => return report::finish_usage(&error, colour),
     };
+    if let Command::Serve(args) = &low_args.command
+        && !args.is_plain()
+        && let Err(error) = sealed::drop_environment(&argv)
+    {
+        return report::finish(Err(error), colour);
+    }
     logging::install(&low_args.global, colour);
     for warning in &low_args.global.warnings {
         tracing::warn!("{warning}");

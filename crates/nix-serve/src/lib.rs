@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
+mod audit_log;
 mod builds;
 pub mod cli;
 pub mod client;

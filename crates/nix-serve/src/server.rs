@@ -15,9 +15,12 @@
 mod audit;
 mod build;
 mod error;
+mod evidence;
+mod guard;
 mod hangup;
 mod import;
 mod input;
+mod note;
 mod proof;
 mod refusal;
 mod session;
@@ -28,25 +31,27 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 pub use audit::{Audit, AuditRecord, NoAudit, Verdict};
-pub use build::{BuildService, DerivationRequest, NoBuilds, PathsRequest};
+pub use build::{BuildService, DerivationRequest, KeySlots, NoBuilds, PathsOutcome, PathsRequest};
+pub(crate) use build::{outputs_of, seconds_of};
 pub use error::ServeError;
 pub use input::{Source, StopFlag};
 use nix_store_core::LocalStore;
 pub use refusal::{Refusal, Rule};
 
-use crate::proto::{Capabilities, Features, VersionWord, handshake};
+use crate::policy::{Capability, Role};
+use crate::proto::{Capabilities, Feature, Features, VersionWord, handshake};
 use input::SessionInput;
 use session::Session;
 
 /// What a connection may do, and how it is served.
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
-    /// Whether commands that change the store are allowed (`--write`).
-    pub write: bool,
+    /// What the client may do.
+    pub role: Role,
+    /// Is told what the client did.
+    pub audit: Arc<dyn Audit>,
     /// What is announced; in force is the lower of this and the client's.
     pub announce: VersionWord,
-    /// What is offered to clients of our own kind.
-    pub features: Features,
     /// How long a peer may stall inside a message. Between messages there is no limit.
     pub stall_timeout: Duration,
     /// Set from outside to end the connection at the next wait.
@@ -56,11 +61,24 @@ pub struct ServeOptions {
 impl Default for ServeOptions {
     fn default() -> Self {
         Self {
-            write: false,
+            role: Role::read_only(),
+            audit: Arc::new(NoAudit),
             announce: VersionWord::OURS,
-            features: Features::NONE,
             stall_timeout: Duration::from_secs(300),
             stop: Arc::new(AtomicBool::new(false)),
+        }
+    }
+}
+
+impl ServeOptions {
+    /// What is offered to clients of our own kind: proofs are for servers that don't build
+    /// on a client's word.
+    fn features(&self) -> Features {
+        let is_held_to_proofs =
+            self.role.allows(Capability::BuildVerified) && !self.role.allows(Capability::BuildAny);
+        match is_held_to_proofs {
+            true => Features::NONE.with(Feature::Proof),
+            false => Features::NONE,
         }
     }
 }
@@ -86,7 +104,7 @@ pub fn serve(
     let agreed = handshake::negotiate(options.announce, client);
     tracing::debug!(version = %agreed.version, "serving");
     if agreed.capabilities.contains(Capabilities::EXTENSIONS) {
-        handshake::write_server_features(options.features, &mut output)
+        handshake::write_server_features(options.features(), &mut output)
             .map_err(ServeError::Handshake)?;
     }
     let store = open()?;

@@ -15,7 +15,7 @@ pub use error::{BoxedCause, Error, FullPath, LockHolder, Result};
 pub use layout::StoreLayout;
 pub use local::{
     Access, BATCH_BYTES, BATCH_PATHS, CanonicaliseError, Canonicaliser, CheckContents,
-    CommitOutcome, ImportBatch, LocalStore, NewOutput, PrivateDir, StoreConfig, Unpacked,
+    CommitOutcome, ImportBatch, LocalStore, NewOutput, PrivateDir, Scrutiny, StoreConfig, Unpacked,
     VerifyProblem, VerifyReport, git_object_id,
 };
 pub use memory::MemoryStore;

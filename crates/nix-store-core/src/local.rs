@@ -29,7 +29,7 @@ use crate::lock::{BigLock, TempRoots};
 
 pub use canonicalise::{CanonicaliseError, Canonicaliser};
 pub use git_hash::git_object_id;
-pub use import::{BATCH_BYTES, BATCH_PATHS, CommitOutcome, ImportBatch, Unpacked};
+pub use import::{BATCH_BYTES, BATCH_PATHS, CommitOutcome, ImportBatch, Scrutiny, Unpacked};
 pub use open::{Access, StoreConfig};
 pub use outputs::NewOutput;
 pub use private_dir::PrivateDir;

@@ -5,6 +5,7 @@ use std::io::Read;
 use nix_base::{StoreDir, StorePathName, WireRead};
 use nix_drv::BasicDerivation;
 use nix_drv::proof::PackedProof;
+use nix_serve::policy::Role;
 use nix_serve::proto::build_result::{BuildPathsReply, read_build_result};
 use nix_serve::proto::handshake::read_server_hello;
 use nix_serve::proto::options::read_build_options;
@@ -69,7 +70,11 @@ fn connection() -> Unit {
     drop(open());
     Box::new(move |input| {
         let options = ServeOptions {
-            write: input.len().is_multiple_of(2),
+            role: match input.len() % 3 {
+                0 => Role::full(),
+                1 => Role::read_only(),
+                _ => Role::untrusted("fuzz"),
+            },
             ..ServeOptions::default()
         };
         let mut output = Vec::new();

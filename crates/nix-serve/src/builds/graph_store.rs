@@ -2,16 +2,20 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::sync::Arc;
 
 use nix_base::{DrvOutput, NarHash, Realisation, StoreDir, StorePath, StorePathSet};
 use nix_build::goal::{GraphStore, StoreError};
 use nix_drv::{Derivation, Strictness};
 use nix_store_core::{LocalStore, Lock, Store, StoreConfig};
 
+use super::graph_view::GraphView;
+
 /// A connection to the store, for one thread.
 #[derive(Debug)]
 pub(crate) struct StoreOfGraphs {
     store: LocalStore,
+    view: Option<Arc<GraphView>>,
 }
 
 impl StoreOfGraphs {
@@ -21,7 +25,12 @@ impl StoreOfGraphs {
     /// Those of the store.
     pub(crate) fn open(config: StoreConfig) -> nix_store_core::Result<Self> {
         let store = LocalStore::open(config)?;
-        Ok(Self { store })
+        Ok(Self { store, view: None })
+    }
+
+    /// The store as somebody sees it who doesn't see everything.
+    pub(super) fn seen_by(self, view: Option<Arc<GraphView>>) -> Self {
+        Self { view, ..self }
     }
 
     /// The store itself.
@@ -53,12 +62,18 @@ impl GraphStore for StoreOfGraphs {
             true => Lock::No,
             false => Lock::Yes,
         };
-        Ok(self.store.query_valid_paths(paths, lock)?)
+        let mut valid = self.store.query_valid_paths(paths, lock)?;
+        if let Some(view) = &self.view {
+            view.keep_seen(&mut valid);
+        }
+        Ok(valid)
     }
 
     fn find_realisation(&self, id: &DrvOutput) -> Result<Option<StorePath>, StoreError> {
         let found = self.store.db().query_realisation(id)?;
-        Ok(found.map(|(path, _)| path))
+        let found = found.map(|(path, _)| path);
+        let is_seen = |path: &StorePath| self.view.as_ref().is_none_or(|v| v.has_built(path));
+        Ok(found.filter(is_seen))
     }
 
     fn add_realisation(&self, realisation: &Realisation) -> Result<(), StoreError> {

@@ -54,10 +54,11 @@ pub(crate) fn supervise(
     // a process that leads its group already, so that nothing is left to be done.
     let _ = rustix::process::setsid();
     let layout = store_config.layout.clone();
+    let stores = super::StorePool::new(store_config);
     let linger = config.linger;
     let builder = Builder::new(Arc::new(config), &layout)?;
     let active = Active::new(&layout.state, &layout.store_dir)?;
     active.supervise(dir, linger, |request, build| {
-        build_owned(&builder, store_config, request, build)
+        build_owned(&builder, &stores, request, build)
     })
 }

@@ -2,6 +2,7 @@
 //! pages made from the same description.
 
 mod building;
+mod trusting;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,10 +14,13 @@ use super::drv_args::DrvCommand;
 use super::log_format::LogFormat;
 use super::low_args::{
     AddArgs, Command, Contents, CopyArgs, DEFAULT_VERBOSITY, Direction, GlobalArgs, LowArgs,
-    PathInfoArgs, Role,
+    PathInfoArgs,
 };
 
 use building::{BUILD_EXAMPLES, BuildOptions, parse_time};
+use trusting::{
+    AUDIT_EXAMPLES, AUTHORIZE_EXAMPLES, AuditOptions, AuthorizeOptions, RoleOptions,
+};
 
 /// Parses the whole command line.
 pub(crate) fn parse(argv: &[OsString]) -> Result<LowArgs, clap::Error> {
@@ -112,13 +116,18 @@ enum Own {
     /// Speak the serve protocol on stdin and stdout
     #[command(after_help = SERVE_EXAMPLES)]
     Serve {
-        /// Let the client change the store, and build.
-        #[arg(long)]
-        write: bool,
+        #[command(flatten)]
+        role: RoleOptions,
         /// How long a build goes on when its client has left: seconds, or 10m, 2h.
         #[arg(long, value_name = "TIME", value_parser = parse_time)]
         linger: Option<u64>,
     },
+    /// Let an ssh key do certain things here, and nothing else
+    #[command(after_help = AUTHORIZE_EXAMPLES)]
+    Authorize(AuthorizeOptions),
+    /// Print what clients did, or were refused
+    #[command(after_help = AUDIT_EXAMPLES)]
+    Audit(AuditOptions),
     /// Build derivations, here or on another machine
     #[command(after_help = BUILD_EXAMPLES)]
     Build(BuildOptions),
@@ -278,8 +287,9 @@ impl Own {
 impl From<Own> for Command {
     fn from(own: Own) -> Self {
         match own {
-            Own::Serve { write: true, .. } => Self::Serve(Role::Write),
-            Own::Serve { write: false, .. } => Self::Serve(Role::Read),
+            Own::Serve { role, .. } => Self::Serve(role.into()),
+            Own::Authorize(options) => Self::Authorize(options.into()),
+            Own::Audit(options) => Self::Audit(options.into()),
             Own::Build(options) => Self::Build(options.into()),
             Own::Log { paths } => Self::Log(paths),
             Own::Doctor { json } => Self::Doctor { json },
@@ -335,6 +345,8 @@ const SERVE_EXAMPLES: &str = "\
 Examples:
   nix-serve serve                    a client may look, and copy from here
   nix-serve serve --write            a client may also copy to here, and build
+  nix-serve serve --write --untrusted --as alice
+                                     the same, but nothing is taken on the client's word
   nix-serve serve --write --linger 1h
                                      builds go on for an hour when the connection is cut
   command=\"nix-serve serve --write\",restrict ssh-ed25519 AAAA…
@@ -405,6 +417,7 @@ Examples:
 mod tests {
     use super::*;
     use crate::cli::build_args::Links;
+    use crate::cli::low_args::ServeArgs;
 
     #[test]
     fn the_description_is_consistent() {
@@ -438,7 +451,10 @@ mod tests {
         };
         let setting = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let serve = parsed("nix-serve serve --write --linger 10m").unwrap();
-        assert_eq!(serve.command, Command::Serve(Role::Write));
+        assert_eq!(
+            serve.command,
+            Command::Serve(ServeArgs::plain(true))
+        );
         assert_eq!(serve.global.settings, [setting("build-linger", "600")]);
         let build = parsed("nix-serve build -k -j auto --check x.drv^out").unwrap();
         let settings = [setting("keep-going", "true"), setting("max-jobs", "auto")];

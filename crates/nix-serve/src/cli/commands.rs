@@ -1,6 +1,8 @@
 //! One file for each command.
 
 pub(super) mod add;
+pub(super) mod audit;
+pub(super) mod authorize;
 pub(super) mod build;
 pub(super) mod check_validity;
 pub(super) mod completions;

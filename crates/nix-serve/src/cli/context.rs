@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use anyhow::bail;
-use nix_base::StoreDir;
+use nix_base::{PublicKey, StoreDir};
 use nix_build::BuildConfig;
 use nix_store_core::{Access, LocalStore, StoreConfig, StoreLayout};
 
@@ -14,7 +14,7 @@ use super::build_config::build_config;
 use super::env::Environment;
 use super::log_format::LogFormat;
 use super::low_args::GlobalArgs;
-use super::settings::{Settings, load_config};
+use super::settings::{Settings, load_config, trusted_keys};
 use crate::builds::SupervisorCommand;
 
 /// The surroundings of a command. The configuration is read when a store is needed, so
@@ -61,6 +61,12 @@ impl Context {
     /// The settings of nix.conf and all that overrides it.
     pub(crate) fn settings(&self) -> anyhow::Result<Settings> {
         Ok(Settings::load(&self.environment, &self.global.settings)?)
+    }
+
+    /// Whose signatures count where a policy names nobody.
+    pub(crate) fn trusted_keys(&self) -> anyhow::Result<Vec<PublicKey>> {
+        let config = load_config(&self.environment, &self.global.settings)?;
+        Ok(trusted_keys(&config)?)
     }
 
     /// How builds run, by the same settings.
@@ -141,7 +147,7 @@ impl Context {
 /// The command of supervisors, which users have no use for.
 pub(crate) const SUPERVISE: &str = "supervise-build";
 /// This program, even if its file was replaced meanwhile.
-const OWN_PROGRAM: &str = "/proc/self/exe";
+pub(crate) const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// Tells a way out to whoever may not write to the store.
 fn explain_denial(error: nix_store_core::Error, state: &Path) -> anyhow::Error {

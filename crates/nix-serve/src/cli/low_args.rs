@@ -4,11 +4,13 @@
 //! [`store_face`](super::store_face), [`copy_closure_face`](super::copy_closure_face))
 //! turns its words into a [`LowArgs`]. That takes no I/O and no look at the environment.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::build_args::BuildArgs;
 use super::drv_args::DrvCommand;
 use super::log_format::LogFormat;
+use crate::policy::{Capability, KeyName};
 
 /// A parsed command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +61,11 @@ impl Default for GlobalArgs {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
     /// Speak the serve protocol on stdin and stdout.
-    Serve(Role),
+    Serve(ServeArgs),
+    /// Make a line of an authorized_keys file.
+    Authorize(AuthorizeArgs),
+    /// Print what clients did, or were refused.
+    Audit(AuditArgs),
     /// Copy a closure to or from another store.
     Copy(CopyArgs),
     /// Make outputs of derivations.
@@ -109,13 +115,71 @@ pub(crate) enum Command {
     Print(String),
 }
 
-/// What a client of the server may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// Nothing changes the store.
-    Read,
-    /// `--write`: everything.
-    Write,
+/// What a client of the server may do: flags that a policy goes on from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ServeArgs {
+    /// The client may change the store.
+    pub(crate) write: bool,
+    /// Nothing it does is taken on its word.
+    pub(crate) untrusted: bool,
+    /// What it may do, if that is said one by one.
+    pub(crate) allow: Option<BTreeSet<Capability>>,
+    /// Its name.
+    pub(crate) key: Option<KeyName>,
+    /// Roots of what it sees, if not everything.
+    pub(crate) expose: Vec<PathBuf>,
+}
+
+impl ServeArgs {
+    /// The flags of upstream alone.
+    pub(crate) fn plain(write: bool) -> Self {
+        Self {
+            write,
+            ..Self::default()
+        }
+    }
+
+    /// Whether only flags of upstream are given.
+    pub(crate) fn is_plain(&self) -> bool {
+        *self == Self::plain(self.write)
+    }
+}
+
+/// Arguments of `authorize`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AuthorizeArgs {
+    /// A file with one public key of ssh.
+    pub(crate) key_file: PathBuf,
+    /// What the key gets.
+    pub(crate) serve: ServeArgs,
+    /// The program on the server, if it isn't this one.
+    pub(crate) program: Option<PathBuf>,
+    /// Where the line goes to.
+    pub(crate) install: Install,
+}
+
+/// Where a line of an authorized_keys file goes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Install {
+    /// To stdout alone.
+    No,
+    /// Into this user's own file.
+    Own,
+    /// Into this file.
+    File(PathBuf),
+}
+
+/// Arguments of `audit`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AuditArgs {
+    /// Only what this key did.
+    pub(crate) key: Option<String>,
+    /// Only what was refused.
+    pub(crate) refused: bool,
+    /// Records as they are.
+    pub(crate) json: bool,
+    /// Nothing earlier, in milliseconds since 1970.
+    pub(crate) since: Option<u64>,
 }
 
 /// Whether contents are read and hashed.

@@ -9,7 +9,9 @@ use super::low_args::Command;
 /// Does what the command line says.
 pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Serve(role) => commands::serve::run(role, context),
+        Command::Serve(args) => commands::serve::run(&args, context),
+        Command::Authorize(args) => commands::authorize::run(&args, context),
+        Command::Audit(args) => commands::audit::run(&args, context),
         Command::Build(args) => commands::build::run(&args, context),
         Command::Log(paths) => commands::log::run(&paths, context),
         Command::Doctor { json } => commands::doctor::run(json, context),

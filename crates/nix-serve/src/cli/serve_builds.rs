@@ -3,9 +3,10 @@
 //! Nothing is set up before the first build command: most connections only copy.
 
 use std::cell::OnceCell;
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nix_base::{BuildOptions, BuildResult, BuildStatus, StoreDir, StorePath};
 use nix_build::Cancel;
@@ -20,7 +21,9 @@ use super::report::{Colour, RED, print_line, visible};
 use super::stderr_queue;
 use crate::builds::{self, GraphRequest, LocalBuilds};
 use crate::proto::build_result::BuildPathsReply;
-use crate::server::{BuildService, DerivationRequest, PathsRequest};
+use crate::server::{
+    BuildService, DerivationRequest, PathsOutcome, PathsRequest, outputs_of, seconds_of,
+};
 
 /// Builds according to the settings of this process.
 pub(crate) struct ServeBuilds<'c> {
@@ -79,6 +82,7 @@ impl BuildService for ServeBuilds<'_> {
             Ok(ready) => ready,
             Err(message) => return BuildResult::failure(BuildStatus::MiscFailure, message),
         };
+        let slots = request.slots;
         let request = BuildRequest {
             drv_path: request.drv_path,
             drv: request.drv,
@@ -91,10 +95,22 @@ impl BuildService for ServeBuilds<'_> {
         let dir = store.store_dir();
         let mut on_wait = |place| say_place(dir, &request.drv_path, place);
         let log = Some(Arc::clone(&ready.log));
+        let _slot = match ready.builds.key_slot(slots.as_ref(), cancel, &mut on_wait) {
+            Ok(slot) => slot,
+            Err(failure) => return failure.to_result(),
+        };
         let outcome = ready
             .builds
             .build_one(store, &request, cancel, log, &mut on_wait);
         outcome.result
+    }
+
+    fn system_features(&self, store: &LocalStore) -> BTreeSet<String> {
+        match self.ready(store) {
+            Ok(ready) => ready.builds.config().system_features.clone(),
+            // The build says why.
+            Err(_) => BTreeSet::new(),
+        }
     }
 
     fn build_paths(
@@ -102,16 +118,17 @@ impl BuildService for ServeBuilds<'_> {
         store: &LocalStore,
         request: PathsRequest,
         cancel: &Cancel,
-    ) -> BuildPathsReply {
+    ) -> PathsOutcome {
         let ready = match self.ready(store) {
             Ok(ready) => ready,
             Err(error_msg) => {
-                return BuildPathsReply {
+                return PathsOutcome::from(BuildPathsReply {
                     status: 1,
                     error_msg,
-                };
+                });
             }
         };
+        let done = Mutex::new(PathsOutcome::default());
         let targets: Vec<_> = request.targets.into_iter().map(builds::target).collect();
         let dir = store.store_dir();
         let outcome = ready.builds.build_graph(&GraphRequest {
@@ -123,16 +140,33 @@ impl BuildService for ServeBuilds<'_> {
             keep_going: ready.builds.config().keep_going,
             cancel,
             log: &|_| Some(Arc::clone(&ready.log)),
-            on_event: &|event| say_event(dir, &event),
+            slots: request.slots.as_ref(),
+            on_event: &|event| {
+                add_up(&done, &event);
+                say_event(dir, &event);
+            },
         });
         outcome
             .messages
             .iter()
             .for_each(|message| say_error(message));
-        BuildPathsReply {
-            status: outcome.status.into(),
-            error_msg: outcome.message,
+        let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        PathsOutcome {
+            reply: BuildPathsReply {
+                status: outcome.status.into(),
+                error_msg: outcome.message,
+            },
+            ..done
         }
+    }
+}
+
+/// Adds a build that has ended to what was done for the client.
+fn add_up(done: &Mutex<PathsOutcome>, event: &Event<'_>) {
+    if let Event::Finished { outcome, .. } = event {
+        let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+        done.built.extend(outputs_of(&outcome.result));
+        done.seconds = done.seconds.saturating_add(seconds_of(&outcome.result));
     }
 }
 

@@ -104,7 +104,8 @@ fn group_exists(name: &str) -> bool {
     matches!(posix::unistd::Group::from_name(name), Ok(Some(_)))
 }
 
-fn trusted_keys(config: &Config) -> Result<Vec<PublicKey>, ConfigError> {
+/// The keys whose signatures count.
+pub(crate) fn trusted_keys(config: &Config) -> Result<Vec<PublicKey>, ConfigError> {
     let expected = "expected public keys, each NAME:BASE64";
     let keys = config.parsed("trusted-public-keys", expected, |text| {
         text.split(' ')

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::build_args::{BuildArgs, Links, Print};
 use super::low_args::{
-    AddArgs, CheckValidityArgs, Command, Contents, GlobalArgs, LowArgs, Query, QueryArgs, Role,
+    AddArgs, CheckValidityArgs, Command, Contents, GlobalArgs, LowArgs, Query, QueryArgs, ServeArgs,
 };
 use super::options::{UsageError, Word, Words};
 
@@ -137,10 +137,7 @@ impl Face {
                 .map_err(|_| words.usage("only one argument allowed"))
         };
         Ok(match operation {
-            Operation::Serve => Command::Serve(match self.write {
-                true => Role::Write,
-                false => Role::Read,
-            }),
+            Operation::Serve => Command::Serve(ServeArgs::plain(self.write)),
             Operation::Add => Command::Add(AddArgs {
                 files: self.arguments,
                 name: None,

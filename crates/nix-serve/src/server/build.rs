@@ -5,17 +5,20 @@
 //! hangs up, or a signal, ends the connection: then nobody waits for a reply, and none is
 //! written.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 
-use nix_base::{BuildOptions, BuildResult, BuildStatus, StorePath, WireRead};
-use nix_build::{Cancel, Requester};
+use nix_base::{BuildOptions, BuildResult, BuildStatus, StorePath, StorePathSet, WireRead};
+use nix_build::{BuildFailure, Cancel, Requester};
+use nix_drv::proof::PackedProof;
 use nix_drv::{BasicDerivation, drv_name};
 use nix_store_core::LocalStore;
 
-use super::ServeError;
 use super::hangup::watching;
 use super::input::{SessionInput, Source};
 use super::session::{Session, arguments, metered};
+use super::{Refusal, Rule, ServeError};
+use crate::policy::Capability;
 use crate::proto::build_result::{BuildPathsReply, write_build_result};
 use crate::proto::options::read_build_options;
 use crate::proto::request::BuildPaths;
@@ -40,7 +43,42 @@ pub trait BuildService {
         store: &LocalStore,
         request: PathsRequest,
         cancel: &Cancel,
-    ) -> BuildPathsReply;
+    ) -> PathsOutcome;
+
+    /// What derivations may require of this machine.
+    fn system_features(&self, store: &LocalStore) -> BTreeSet<String> {
+        let _ = store;
+        BTreeSet::new()
+    }
+}
+
+/// What came of [`BuildService::build_paths`].
+#[derive(Debug, Clone, Default)]
+pub struct PathsOutcome {
+    /// What the client is told.
+    pub reply: BuildPathsReply,
+    /// Outputs that were built for it.
+    pub built: StorePathSet,
+    /// Seconds that the builds took in all.
+    pub seconds: u64,
+}
+
+impl From<BuildPathsReply> for PathsOutcome {
+    fn from(reply: BuildPathsReply) -> Self {
+        Self {
+            reply,
+            ..Self::default()
+        }
+    }
+}
+
+/// How many builds of a key may run at the same time, whatever connection they are for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeySlots {
+    /// The key.
+    pub key: String,
+    /// How many.
+    pub count: u32,
 }
 
 /// Arguments of `BuildDerivation`.
@@ -54,6 +92,8 @@ pub struct DerivationRequest {
     pub options: BuildOptions,
     /// Who the client is, and what it may not do.
     pub requester: Requester,
+    /// Slots of the client's own, if it has a bound.
+    pub slots: Option<KeySlots>,
 }
 
 /// Arguments of `BuildPaths`.
@@ -65,6 +105,8 @@ pub struct PathsRequest {
     pub options: BuildOptions,
     /// Who the client is, and what it may not do.
     pub requester: Requester,
+    /// Slots of the client's own, if it has a bound.
+    pub slots: Option<KeySlots>,
 }
 
 /// The service of a server that doesn't build.
@@ -76,11 +118,8 @@ impl BuildService for NoBuilds {
         BuildResult::failure(BuildStatus::MiscFailure, NO_BUILDS)
     }
 
-    fn build_paths(&self, _: &LocalStore, _: PathsRequest, _: &Cancel) -> BuildPathsReply {
-        BuildPathsReply {
-            status: 1,
-            error_msg: NO_BUILDS.to_owned(),
-        }
+    fn build_paths(&self, _: &LocalStore, _: PathsRequest, _: &Cancel) -> PathsOutcome {
+        failed_paths(NO_BUILDS.to_owned()).into()
     }
 }
 
@@ -92,18 +131,71 @@ impl<W: Write> Session<'_, W> {
         input: &mut SessionInput<'_, S>,
     ) -> Result<(), ServeError> {
         let command = ServeCommand::BuildDerivation;
-        let request = self.read_derivation_request(input)?;
+        let request = self.read_derivation_request(command, input)?;
+        self.build_checked(command, request, None, input)
+    }
+
+    /// Builds what the role allows; refusals are replies like failures.
+    pub(super) fn build_checked<S: Source>(
+        &self,
+        command: ServeCommand,
+        mut request: DerivationRequest,
+        proof: Option<PackedProof>,
+        input: &mut SessionInput<'_, S>,
+    ) -> Result<(), ServeError> {
         check_repeats(request.options)?;
-        let result = match self.pin_for(&request) {
-            Ok(()) => watching(input, |cancel| {
-                self.builds.build_derivation(self.store, request, cancel)
-            })?,
-            Err(error) => nix_build::BuildFailure::from(error).to_result(),
+        self.note.borrow_mut().derivation = Some(request.drv_path.clone());
+        let result = match self.admit_derivation(&mut request, proof) {
+            Ok(()) => {
+                let result = watching(input, |cancel| {
+                    self.builds.build_derivation(self.store, request, cancel)
+                })?;
+                self.take_over(&result)?;
+                result
+            }
+            Err(error) => BuildResult::failure(status_of(&error), self.note_failure(&error)),
         };
         tracing::debug!(status = result.status.name(), "built");
         self.reply(command, |out| {
             write_build_result(&result, self.dir(), self.version, out)
         })
+    }
+
+    /// Checks a build, and fills in what holds for it.
+    fn admit_derivation(
+        &self,
+        request: &mut DerivationRequest,
+        proof: Option<PackedProof>,
+    ) -> Result<(), ServeError> {
+        self.pin_for(request)?;
+        self.check_options(&mut request.options)?;
+        let checked = self
+            .guard
+            .check_build(&request.drv_path, &request.drv, proof)?;
+        self.note.borrow_mut().reason = Some(checked.how.to_owned());
+        self.guard.keep_texts(&checked.texts)?;
+        request.requester = self.requester(checked.hidden, checked.is_vouched_for);
+        request.slots = self.guard.slots();
+        Ok(())
+    }
+
+    /// Lets the client see what was built for it.
+    fn take_over(&self, result: &BuildResult) -> Result<(), ServeError> {
+        if !result.status.is_success() {
+            self.note_error(&result.error_msg);
+        }
+        let outputs: StorePathSet = outputs_of(result).collect();
+        let seconds = seconds_of(result);
+        self.take_over_paths(outputs, seconds)
+    }
+
+    fn take_over_paths(&self, outputs: StorePathSet, seconds: u64) -> Result<(), ServeError> {
+        self.guard.book_seconds(seconds)?;
+        self.guard.grant(&outputs)?;
+        let mut note = self.note.borrow_mut();
+        note.build_seconds = seconds;
+        note.paths.extend(outputs);
+        Ok(())
     }
 
     pub(super) fn build_paths<S: Source>(
@@ -121,30 +213,92 @@ impl<W: Write> Session<'_, W> {
             .map(|text| BuildTarget::parse(text, self.dir()))
             .collect::<Result<Vec<_>, _>>()
             .map_err(ServeError::Target)?;
-        let pinned = targets.iter().map(|target| target.path().clone()).collect();
-        let request = PathsRequest {
+        let mut request = PathsRequest {
             targets,
             options: request.options,
             requester: Requester::default(),
+            slots: None,
         };
-        let reply = match self.store.add_temp_roots(&pinned) {
-            Ok(()) => watching(input, |cancel| {
-                self.builds.build_paths(self.store, request, cancel)
-            })?,
-            Err(error) => BuildPathsReply {
-                status: 1,
-                error_msg: nix_build::BuildFailure::from(error).message,
-            },
+        let reply = match self.admit_paths(&mut request) {
+            Ok(()) => {
+                let outcome = watching(input, |cancel| {
+                    self.builds.build_paths(self.store, request, cancel)
+                })?;
+                if outcome.reply.status != 0 {
+                    self.note_error(&outcome.reply.error_msg);
+                }
+                self.take_over_paths(outcome.built, outcome.seconds)?;
+                outcome.reply
+            }
+            Err(error) => failed_paths(self.note_failure(&error)),
         };
         tracing::debug!(status = reply.status, "built");
         self.reply(command, |out| reply.write(out))
     }
 
-    fn read_derivation_request(
+    fn admit_paths(&self, request: &mut PathsRequest) -> Result<(), ServeError> {
+        let targets = request.targets.iter();
+        let pinned = targets.map(|target| target.path().clone()).collect();
+        self.note_paths(&pinned);
+        self.store.add_temp_roots(&pinned)?;
+        self.check_options(&mut request.options)?;
+        let checked = self.guard.check_graph(&request.targets)?;
+        request.requester = self.requester(checked.hidden, true);
+        request.slots = self.guard.slots();
+        Ok(())
+    }
+
+    fn requester(&self, hidden: StorePathSet, is_vouched_for: bool) -> Requester {
+        let features = || self.builds.system_features(self.store);
+        self.guard.requester(hidden, is_vouched_for, features)
+    }
+
+    /// Refuses wishes that the role doesn't allow, and bounds the time by what is left.
+    fn check_options(&self, options: &mut BuildOptions) -> Result<(), ServeError> {
+        if options.keep_failed && !self.guard.role().allows(Capability::KeepFailed) {
+            let what = "directories of failed builds are not kept for this key";
+            return Err(Refusal::new(Rule::Confinement, what)
+                .unless("capability 'keep-failed'")
+                .into());
+        }
+        if let Some(left) = self.guard.build_seconds_left()? {
+            let left = u32::try_from(left).unwrap_or(u32::MAX);
+            options.build_timeout = match options.build_timeout {
+                0 => left,
+                wanted => wanted.min(left),
+            };
+        }
+        Ok(())
+    }
+
+    /// Notes why nothing was built, and gives the message for it.
+    fn note_failure(&self, error: &ServeError) -> String {
+        let mut note = self.note.borrow_mut();
+        note.has_failed = true;
+        match error {
+            ServeError::Refused(refusal) => {
+                note.refusal = Some((**refusal).clone());
+                refusal.to_string()
+            }
+            error => {
+                let failure = BuildFailure::because("cannot build", error);
+                note.reason = Some(failure.message.clone());
+                failure.message
+            }
+        }
+    }
+
+    fn note_error(&self, message: &str) {
+        let mut note = self.note.borrow_mut();
+        note.has_failed = true;
+        note.reason = Some(message.to_owned());
+    }
+
+    pub(super) fn read_derivation_request(
         &self,
+        command: ServeCommand,
         input: &mut impl Read,
     ) -> Result<DerivationRequest, ServeError> {
-        let command = ServeCommand::BuildDerivation;
         let drv_path = input
             .read_path("the derivation's path", self.dir())
             .map_err(|e| arguments(command, e.into()))?;
@@ -161,6 +315,7 @@ impl<W: Write> Session<'_, W> {
             drv,
             options,
             requester: Requester::default(),
+            slots: None,
         })
     }
 
@@ -173,6 +328,34 @@ impl<W: Write> Session<'_, W> {
             pinned.extend(outputs.into_iter().map(|(_, path)| path));
         }
         self.store.add_temp_roots(&pinned)
+    }
+}
+
+/// The outputs that a result is about.
+pub(crate) fn outputs_of(result: &BuildResult) -> impl Iterator<Item = StorePath> {
+    let outputs = result.built_outputs.values();
+    outputs.map(|realisation| realisation.out_path.clone())
+}
+
+/// Seconds that a build took, if it ran.
+pub(crate) fn seconds_of(result: &BuildResult) -> u64 {
+    match result.times_built {
+        0 => 0,
+        _ => u64::try_from(result.stop_time.saturating_sub(result.start_time)).unwrap_or(0),
+    }
+}
+
+fn failed_paths(error_msg: String) -> BuildPathsReply {
+    BuildPathsReply {
+        status: 1,
+        error_msg,
+    }
+}
+
+fn status_of(error: &ServeError) -> BuildStatus {
+    match error {
+        ServeError::Refused(_) => BuildStatus::InputRejected,
+        _ => BuildStatus::MiscFailure,
     }
 }
 

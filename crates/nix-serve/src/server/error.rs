@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use super::Refusal;
 use crate::proto::{BuildTargetError, ProtoError, ServeCommand};
 
 /// A connection that was ended by the server.
@@ -23,6 +24,9 @@ pub enum ServeError {
         /// `importing paths` or `building paths`.
         what: &'static str,
     },
+    /// Something that the client's role doesn't allow, or that could not be verified.
+    #[error(transparent)]
+    Refused(Box<Refusal>),
     /// The arguments of a command are malformed.
     #[error("cannot read the arguments of command {command}")]
     Arguments {
@@ -81,4 +85,10 @@ pub enum ServeError {
     /// The store's address or configuration is bad; the text says how.
     #[error("{0}")]
     Open(String),
+}
+
+impl From<Refusal> for ServeError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(Box::new(refusal))
+    }
 }

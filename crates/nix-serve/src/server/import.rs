@@ -2,10 +2,11 @@
 
 use std::io::{self, BufRead, Write};
 
-use nix_base::{ValidPathInfo, WireWrite};
+use nix_base::WireWrite;
 use nix_store_core::{CommitOutcome, ImportBatch};
 
 use super::ServeError;
+use super::guard::Announced;
 use super::input::Pending;
 use super::session::{Session, arguments, metered};
 use crate::proto::ServeCommand;
@@ -17,8 +18,12 @@ impl<W: Write> Session<'_, W> {
         let command = ServeCommand::AddToStoreNar;
         let mut info = read_add_to_store_nar(self.dir(), &mut metered(input))
             .map_err(|e| arguments(command, e))?;
-        distrust(&mut info);
-        self.batch.stage(info, input)?;
+        self.note_path(&info.path);
+        self.note.borrow_mut().is_import = true;
+        let scrutiny = self.guard.admit(&mut info)?;
+        let announced = Announced::from(&info);
+        self.batch.stage_with(info, input, scrutiny)?;
+        self.guard.staged(announced);
         if self.batch.is_full() {
             self.acknowledge(self.batch.advance())?;
         }
@@ -28,7 +33,9 @@ impl<W: Write> Session<'_, W> {
     /// Adds the objects of an export stream; one acknowledgement for all.
     pub(super) fn import_paths(&self, input: &mut impl BufRead) -> Result<(), ServeError> {
         // A batch of its own: nothing of it is acknowledged before the end.
-        ImportBatch::new(self.store).import_stream(input, &mut |_| {})?;
+        ImportBatch::new(self.store).import_stream(input, &mut |path| self.note_path(path))?;
+        let added = self.note.borrow().paths.clone();
+        self.guard.grant(&added)?;
         self.reply(ServeCommand::ImportPaths, |out| out.write_u64(1))
     }
 
@@ -41,10 +48,15 @@ impl<W: Write> Session<'_, W> {
     }
 
     fn acknowledge(&self, outcome: CommitOutcome) -> Result<(), ServeError> {
+        let (done, granted) = self.guard.imported(outcome.valid);
+        self.record_imports(&done);
         self.reply(ServeCommand::AddToStoreNar, |out| {
-            (0..outcome.valid).try_for_each(|_| out.write_u64(1))
+            (0..done.len()).try_for_each(|_| out.write_u64(1))
         })?;
-        outcome.failure.map_or(Ok(()), |error| Err(error.into()))
+        let failure = outcome.failure.map(ServeError::from);
+        let result = granted.and(failure.map_or(Ok(()), Err));
+        self.record_failed_import(&result);
+        result
     }
 
     /// [`Self::commit`] in the middle of a read; the failure is kept for the end.
@@ -61,9 +73,4 @@ impl<W: Write> Session<'_, W> {
             }
         }
     }
-}
-
-/// Drops what a remote client can't know: that an object was built here.
-fn distrust(info: &mut ValidPathInfo) {
-    info.info.ultimate = false;
 }

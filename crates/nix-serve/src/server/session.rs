@@ -6,8 +6,11 @@ use std::io::{self, BufWriter, Read, Write};
 use nix_base::{StoreDir, StorePathSet, WireRead, WireWrite};
 use nix_store_core::{ImportBatch, IncludeOutputs, LocalStore, Lock, Store};
 
+use super::guard::Guard;
 use super::input::{SessionInput, Source};
+use super::note::{Counted, Note};
 use super::{BuildService, ServeError, ServeOptions};
+use crate::policy::Capability;
 use crate::proto::command::read_command;
 use crate::proto::limit::MeteredReader;
 use crate::proto::path_info::{write_path_info_item, write_path_infos_end};
@@ -23,7 +26,10 @@ pub(super) struct Session<'s, W: Write> {
     pub(super) features: Cell<Features>,
     pub(super) store: &'s LocalStore,
     pub(super) builds: &'s dyn BuildService,
+    pub(super) guard: Guard<'s>,
     pub(super) batch: ImportBatch<'s>,
+    /// What is known of the command that is being served.
+    pub(super) note: RefCell<Note>,
     output: RefCell<BufWriter<W>>,
     /// What a commit in the middle of a read came to.
     pub(super) commit_failure: RefCell<Option<ServeError>>,
@@ -44,7 +50,9 @@ impl<'s, W: Write> Session<'s, W> {
             features: Cell::new(Features::NONE),
             store,
             builds,
+            guard: Guard::new(options, store),
             batch: ImportBatch::new(store),
+            note: RefCell::default(),
             output: RefCell::new(BufWriter::with_capacity(OUTPUT_BUFFER, output)),
             commit_failure: RefCell::new(None),
         }
@@ -75,25 +83,34 @@ impl<'s, W: Write> Session<'s, W> {
             if command != ServeCommand::AddToStoreNar {
                 self.commit()?;
             }
-            self.check_known(command)?;
-            self.check_allowed(command)?;
-            tracing::trace!(%command, "request");
-            match command {
-                ServeCommand::QueryValidPaths => self.query_valid_paths(input)?,
-                ServeCommand::QueryPathInfos => self.query_path_infos(input)?,
-                ServeCommand::DumpStorePath => self.dump_store_path(input)?,
-                ServeCommand::QueryClosure => self.query_closure(input)?,
-                ServeCommand::AddToStoreNar => self.add_to_store_nar(input)?,
-                ServeCommand::ImportPaths => self.import_paths(input)?,
-                ServeCommand::ExportPaths => self.export_paths(input)?,
-                ServeCommand::BuildPaths => self.build_paths(input)?,
-                ServeCommand::BuildDerivation => self.build_derivation(input)?,
-                ServeCommand::QueryProofTexts => self.query_proof_texts(input)?,
-                ServeCommand::BuildDerivationWithProof => {
-                    self.build_derivation_with_proof(input)?;
-                }
-                ServeCommand::AnnounceFeatures => self.announce_features(input)?,
-            }
+            self.note.take();
+            let result = self.serve_command(command, input);
+            self.record(command, &result);
+            result?;
+        }
+    }
+
+    fn serve_command<S: Source>(
+        &self,
+        command: ServeCommand,
+        input: &mut SessionInput<'_, S>,
+    ) -> Result<(), ServeError> {
+        self.check_known(command)?;
+        self.guard.check_command(command)?;
+        tracing::trace!(%command, "request");
+        match command {
+            ServeCommand::QueryValidPaths => self.query_valid_paths(input),
+            ServeCommand::QueryPathInfos => self.query_path_infos(input),
+            ServeCommand::DumpStorePath => self.dump_store_path(input),
+            ServeCommand::QueryClosure => self.query_closure(input),
+            ServeCommand::AddToStoreNar => self.add_to_store_nar(input),
+            ServeCommand::ImportPaths => self.import_paths(input),
+            ServeCommand::ExportPaths => self.export_paths(input),
+            ServeCommand::BuildPaths => self.build_paths(input),
+            ServeCommand::BuildDerivation => self.build_derivation(input),
+            ServeCommand::QueryProofTexts => self.query_proof_texts(input),
+            ServeCommand::BuildDerivationWithProof => self.build_derivation_with_proof(input),
+            ServeCommand::AnnounceFeatures => self.announce_features(input),
         }
     }
 
@@ -109,41 +126,34 @@ impl<'s, W: Write> Session<'s, W> {
         }
     }
 
-    /// Refuses before the arguments are read, as real Nix does.
-    fn check_allowed(&self, command: ServeCommand) -> Result<(), ServeError> {
-        if self.options.write || !command.needs_write() {
-            return Ok(());
-        }
-        let what = match command {
-            ServeCommand::ImportPaths | ServeCommand::AddToStoreNar => "importing paths",
-            _ => "building paths",
-        };
-        Err(ServeError::NotAllowed { what })
-    }
-
     fn query_valid_paths(&self, input: &mut impl Read) -> Result<(), ServeError> {
         let command = ServeCommand::QueryValidPaths;
         let request = QueryValidPaths::read(self.dir(), &mut metered(input))
             .map_err(|e| arguments(command, e))?;
         // Nix compat: without --write both flags are ignored.
-        let lock = if request.lock && self.options.write {
+        let role = self.guard.role();
+        let lock = if request.lock && role.writes() {
             Lock::Yes
         } else {
             Lock::No
         };
-        if request.substitute && self.options.write {
+        if request.substitute && role.allows(Capability::Substitute) {
             tracing::debug!("no substituters are configured: nothing is substituted");
         }
-        let valid = self.store.query_valid_paths(&request.paths, lock)?;
+        self.note_paths(&request.paths);
+        let valid = self.guard.valid(&request.paths, lock)?;
         self.reply(command, |out| out.write_path_set(self.dir(), &valid))
     }
 
     fn query_path_infos(&self, input: &mut impl Read) -> Result<(), ServeError> {
         let command = ServeCommand::QueryPathInfos;
         let paths = self.read_paths(command, input)?;
+        self.note_paths(&paths);
+        let paths = self.guard.seen(&paths)?;
         let mut failed = None;
         let mut output = self.output.borrow_mut();
-        let queried = self.store.query_path_infos(&paths, &mut |info| {
+        let queried = self.store.query_path_infos(&paths, &mut |mut info| {
+            self.guard.redact(&mut info)?;
             if failed.is_none() {
                 failed = write_path_info_item(&info, self.dir(), self.version, &mut *output).err();
             }
@@ -163,8 +173,12 @@ impl<'s, W: Write> Session<'s, W> {
         let path = input
             .read_path("the path to dump", self.dir())
             .map_err(|e| arguments(command, e.into()))?;
-        let mut output = self.output.borrow_mut();
-        self.store.dump(&path, &mut *output)?;
+        let paths = StorePathSet::from([path.clone()]);
+        self.note_paths(&paths);
+        self.guard.require_seen(&paths)?;
+        let mut output = Counted::new(self.output.borrow_mut());
+        self.store.dump(&path, &mut output)?;
+        self.note.borrow_mut().bytes = output.count;
         output
             .flush()
             .map_err(|source| ServeError::Reply { command, source })
@@ -174,8 +188,11 @@ impl<'s, W: Write> Session<'s, W> {
         let command = ServeCommand::ExportPaths;
         let request = ExportPaths::read(self.dir(), &mut metered(input))
             .map_err(|e| arguments(command, e))?;
-        let mut output = self.output.borrow_mut();
-        self.store.export_paths(&request.paths, &mut *output)?;
+        self.note_paths(&request.paths);
+        self.guard.require_seen(&request.paths)?;
+        let mut output = Counted::new(self.output.borrow_mut());
+        self.store.export_paths(&request.paths, &mut output)?;
+        self.note.borrow_mut().bytes = output.count;
         output
             .flush()
             .map_err(|source| ServeError::Reply { command, source })
@@ -190,7 +207,8 @@ impl<'s, W: Write> Session<'s, W> {
         } else {
             IncludeOutputs::No
         };
-        let closure = self.store.closure(&request.paths, outputs)?;
+        self.note_paths(&request.paths);
+        let closure = self.guard.closure(&request.paths, outputs)?;
         self.reply(command, |out| out.write_path_set(self.dir(), &closure))
     }
 

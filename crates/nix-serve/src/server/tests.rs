@@ -21,7 +21,7 @@ fn writable() -> Fixture {
     Fixture {
         temp: tempfile::tempdir().unwrap(),
         options: ServeOptions {
-            write: true,
+            role: Role::full(),
             ..ServeOptions::default()
         },
     }
@@ -50,7 +50,11 @@ impl Fixture {
         );
         assert_eq!(
             output[..16],
-            [hello_bytes(0x5452_eecb), hello_bytes(VersionWord::OURS.to_u64())].concat()
+            [
+                hello_bytes(0x5452_eecb),
+                hello_bytes(VersionWord::OURS.to_u64())
+            ]
+            .concat()
         );
         (output.split_off(16), result)
     }
@@ -153,7 +157,7 @@ fn a_bad_import_ends_the_connection_after_the_good_ones_were_acknowledged() {
 #[test]
 fn refusals_come_before_the_arguments() {
     let mut f = writable();
-    f.options.write = false;
+    f.options.role = Role::read_only();
     for (command, text) in [
         (
             4u64,

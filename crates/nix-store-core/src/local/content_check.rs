@@ -10,6 +10,7 @@ use nix_base::{
 };
 use nix_nar::fs::dump::dump_at;
 
+use super::import::Scrutiny;
 use super::staging::{StagedTree, StagingDir};
 use crate::error::{Error, FullPath, Result};
 
@@ -20,6 +21,7 @@ pub(crate) fn check_content_address(
     info: &ValidPathInfo,
     staging: &StagingDir,
     tree: &StagedTree,
+    scrutiny: Scrutiny,
 ) -> Result<()> {
     let Some(ca) = info.ca else {
         return Ok(());
@@ -31,7 +33,7 @@ pub(crate) fn check_content_address(
             ca: Box::new(ca),
         });
     }
-    if content_hashes(dir, info, &ca, staging, tree)?.contains(&ca.hash) {
+    if content_hashes(dir, info, &ca, staging, tree, scrutiny)?.contains(&ca.hash) {
         return Ok(());
     }
     Err(Error::ContentMismatch {
@@ -48,6 +50,7 @@ fn content_hashes(
     ca: &ContentAddress,
     staging: &StagingDir,
     tree: &StagedTree,
+    scrutiny: Scrutiny,
 ) -> Result<Vec<Hash>> {
     let algo = ca.hash.algo();
     let (parent, name) = staging.location(tree);
@@ -68,8 +71,9 @@ fn content_hashes(
         }
         ContentAddressMethod::NixArchive if info.references.contains(&info.path) => {
             // Nix compat: 2.17–2.34 leave the positions of self-references out.
-            [Positions::Included, Positions::Omitted]
-                .into_iter()
+            let omitted = scrutiny.omitted_positions.then_some(Positions::Omitted);
+            std::iter::once(Positions::Included)
+                .chain(omitted)
                 .map(|positions| {
                     let mut sink = HashModuloSink::new(algo, *info.path.hash(), positions);
                     dump_at(parent, name, &mut sink).map_err(|source| nar("hash", source))?;

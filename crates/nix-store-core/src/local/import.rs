@@ -74,6 +74,26 @@ enum Contents {
     Flushed,
 }
 
+/// How closely an object is looked at that is added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scrutiny {
+    /// Whether an object that is valid already is taken in and checked like any other, and
+    /// not only read.
+    pub always_unpack: bool,
+    /// Whether a content address will do that leaves out the positions of self-references,
+    /// as releases 2.17–2.34 make them.
+    pub omitted_positions: bool,
+}
+
+impl Default for Scrutiny {
+    fn default() -> Self {
+        Self {
+            always_unpack: false,
+            omitted_positions: true,
+        }
+    }
+}
+
 /// What a commit did.
 #[derive(Debug)]
 #[must_use = "a failed commit leaves paths out"]
@@ -150,11 +170,23 @@ impl<'s> ImportBatch<'s> {
     /// A NAR that breaks the format, or differs from what was announced; failing disk or
     /// database. Nothing of the object stays then.
     pub fn stage(&self, info: ValidPathInfo, nar: &mut dyn BufRead) -> Result<()> {
+        self.stage_with(info, nar, Scrutiny::default())
+    }
+
+    /// [`Self::stage`], with a say in how closely is looked.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn stage_with(
+        &self,
+        info: ValidPathInfo,
+        nar: &mut dyn BufRead,
+        scrutiny: Scrutiny,
+    ) -> Result<()> {
         self.pin(&info.path)?;
+        let asks_first = !scrutiny.always_unpack && info.nar_size > ASK_FIRST;
         // A small object is unpacked without asking: the commit asks for the whole batch.
-        if self.is_pending(&info.path)
-            || info.nar_size > ASK_FIRST && self.store.is_valid(&info.path)?
-        {
+        if self.is_pending(&info.path) || asks_first && self.store.is_valid(&info.path)? {
             self.skip(&info, nar)?;
             self.pending.borrow_mut().push(Pending::AlreadyValid);
             return Ok(());
@@ -167,7 +199,7 @@ impl<'s> ImportBatch<'s> {
             staging.discard(&tree);
             return Err(error);
         }
-        self.enqueue(info, tree)
+        self.enqueue(info, tree, scrutiny)
     }
 
     /// Reads exactly one NAR whose path is not known yet.
@@ -199,7 +231,7 @@ impl<'s> ImportBatch<'s> {
             self.pending.borrow_mut().push(Pending::AlreadyValid);
             return Ok(());
         }
-        self.enqueue(info, tree)
+        self.enqueue(info, tree, Scrutiny::default())
     }
 
     fn pin(&self, path: &StorePath) -> Result<()> {
@@ -207,9 +239,10 @@ impl<'s> ImportBatch<'s> {
         self.store.add_temp_root(path)
     }
 
-    fn enqueue(&self, info: ValidPathInfo, tree: StagedTree) -> Result<()> {
+    fn enqueue(&self, info: ValidPathInfo, tree: StagedTree, scrutiny: Scrutiny) -> Result<()> {
         let staging = self.staging()?;
-        if let Err(error) = check_content_address(self.store.store_dir(), &info, staging, &tree) {
+        let dir = self.store.store_dir();
+        if let Err(error) = check_content_address(dir, &info, staging, &tree, scrutiny) {
             staging.discard(&tree);
             return Err(error);
         }

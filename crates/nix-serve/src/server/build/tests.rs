@@ -84,16 +84,11 @@ impl BuildService for Fake {
         self.result.clone()
     }
 
-    fn build_paths(
-        &self,
-        store: &LocalStore,
-        request: PathsRequest,
-        _: &Cancel,
-    ) -> BuildPathsReply {
+    fn build_paths(&self, store: &LocalStore, request: PathsRequest, _: &Cancel) -> PathsOutcome {
         let targets = request.targets.iter();
         let targets = targets.map(|target| target.print(store.store_dir()));
         self.asked.borrow_mut().extend(targets);
-        self.reply.clone()
+        self.reply.clone().into()
     }
 }
 
@@ -119,9 +114,9 @@ impl BuildService for Endless {
         success()
     }
 
-    fn build_paths(&self, _: &LocalStore, _: PathsRequest, cancel: &Cancel) -> BuildPathsReply {
+    fn build_paths(&self, _: &LocalStore, _: PathsRequest, cancel: &Cancel) -> PathsOutcome {
         self.wait(cancel);
-        BuildPathsReply::default()
+        PathsOutcome::default()
     }
 }
 
@@ -166,7 +161,7 @@ fn open(temp: &tempfile::TempDir) -> Result<LocalStore, ServeError> {
 
 fn writable() -> ServeOptions {
     ServeOptions {
-        write: true,
+        role: crate::policy::Role::full(),
         ..ServeOptions::default()
     }
 }
@@ -267,8 +262,8 @@ fn what_is_built_and_what_it_needs_is_pinned() {
             }
             success()
         }
-        fn build_paths(&self, _: &LocalStore, _: PathsRequest, _: &Cancel) -> BuildPathsReply {
-            BuildPathsReply::default()
+        fn build_paths(&self, _: &LocalStore, _: PathsRequest, _: &Cancel) -> PathsOutcome {
+            PathsOutcome::default()
         }
     }
     let request = build_derivation(8, BuildOptions::default());

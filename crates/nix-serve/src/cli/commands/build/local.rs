@@ -39,6 +39,7 @@ pub(super) fn build(job: &Job<'_>, targets: Vec<BuildTarget>) -> anyhow::Result<
         limits: BuildLimits::default(),
         keep_failed: job.config.keep_failed,
         requester: &Requester::default(),
+        slots: None,
         keep_going: job.config.keep_going,
         cancel: &job.cancel,
         log: &|drv| report.log_target(drv),
