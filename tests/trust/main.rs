@@ -20,3 +20,4 @@ mod from_sources;
 mod imports;
 mod proofs;
 mod two_keys;
+mod views;

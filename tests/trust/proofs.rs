@@ -215,6 +215,25 @@ impl<'m> Client<'m> {
         self.session.take().map(ServeSession::finish);
     }
 
+    /// What a server answers first, or says at its end.
+    pub(crate) fn outcome(&mut self) -> String {
+        let session = self.session();
+        match session.at_end() {
+            true => self.ended(),
+            false => {
+                let word = session.read_u64();
+                self.leave();
+                format!("answered {word}")
+            }
+        }
+    }
+
+    /// Goes away, and gives what was said on stderr.
+    pub(crate) fn leave_and_hear(&mut self, hear: impl FnOnce(&str)) {
+        let session = self.session.take().expect("a session was open");
+        hear(&session.finish_ok().stderr);
+    }
+
     /// The reason of a server that went away.
     pub(crate) fn ended(&mut self) -> String {
         let ended = self.session.take().map(ServeSession::finish);
