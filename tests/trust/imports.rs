@@ -85,6 +85,9 @@ fn assert_refused(client: &mut Client<'_>, path: &PathToAdd, what: &str) {
     assert!(!is_valid(client, &path.path), "{what}");
 }
 
+/// How a path is made something else than it was.
+type Lie<'p> = &'p dyn Fn(&mut PathToAdd);
+
 #[test]
 fn only_what_its_content_address_gives_comes_in() {
     let Some(peer) = newest() else { return };
@@ -99,7 +102,7 @@ fn only_what_its_content_address_gives_comes_in() {
         &arbitrary("unsigned"),
         "a path without an address",
     );
-    let lies: [(&str, &dyn Fn(&mut PathToAdd)); 7] = [
+    let lies: [(&str, Lie<'_>); 7] = [
         ("no address", &|path| path.ca.clear()),
         ("an address of something else", &|path| {
             path.ca.clone_from(&first.ca)

@@ -253,7 +253,7 @@ fn what_one_key_does_never_changes_what_the_other_reads() {
         false => Instant::now() < until,
     } {
         mallory.act();
-        if mallory.done % 500 == 0 {
+        if mallory.done.is_multiple_of(500) {
             assert_eq!(read(&mut alice, &paths), before);
         }
     }
