@@ -14,6 +14,8 @@
 //! T = text of the input, its own inputs replaced          input-addressed
 //!   | "fixed:out:" method algo ":" hash ":" path          one fixed output
 //! ```
+//!
+//! The whole story is in `docs/formats/proof.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -137,6 +137,18 @@ pub enum Error {
         schema: u32,
     },
 
+    /// A file of this program's own was made by a newer release.
+    #[error(
+        "'{}' has version {found}, which a newer release has made: use that, or remove the file",
+        .path.display()
+    )]
+    NewerFile {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+
     /// SQLite found the database damaged.
     #[error("database '{}' is damaged: restore it from a backup", .path.display())]
     CorruptDatabase {

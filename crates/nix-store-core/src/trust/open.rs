@@ -29,8 +29,27 @@ impl TrustDb {
         let busy = BusyWait::new(&file, BUSY_TIMEOUT);
         let conn = connect(&file, &busy)?;
         let db = Self { conn, file, busy };
-        db.write("make the tables of", |conn| conn.execute_batch(SCHEMA))?;
+        // Only who finds no tables has to wait for writers.
+        if db.read(version)? != VERSION {
+            db.make_tables()?;
+        }
         Ok(db)
+    }
+
+    fn make_tables(&self) -> Result<()> {
+        let found = self.write("make the tables of", |conn| {
+            let found = version(conn)?;
+            if found == 0 {
+                conn.execute_batch(SCHEMA)?;
+                conn.pragma_update(None, "user_version", VERSION)?;
+            }
+            Ok(found)
+        })?;
+        if found > VERSION {
+            let path = self.file.clone();
+            return Err(Error::NewerFile { path, found });
+        }
+        Ok(())
     }
 }
 
@@ -50,6 +69,11 @@ fn connect(file: &Path, busy: &BusyWait) -> Result<Connection> {
     })?;
     conn.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     Ok(conn)
+}
+
+/// The version of the tables; 0 if there are none.
+fn version(conn: &Connection) -> rusqlite::Result<u32> {
+    conn.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
 fn make_dir(dir: &Path) -> Result<()> {
@@ -101,6 +125,8 @@ fn refuse_insecure(file: &Path) -> Result<()> {
 }
 
 const SCHEMA: &str = include_str!("schema.sql");
+/// That of the tables in the schema.
+const VERSION: u32 = 1;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 const CACHE_KIB: i64 = -4096;
 const STATEMENT_CACHE: usize = 32;

@@ -1,4 +1,5 @@
--- What untrusted clients have shown and may see. Every statement may run again.
+-- What untrusted clients have shown and may see. Column meanings:
+-- docs/formats/proof.md.
 
 create table if not exists Keys (
     id           integer primary key not null,

@@ -299,3 +299,35 @@ fn threads_open_and_write_at_the_same_time() {
         }
     );
 }
+
+#[test]
+fn rejects_the_file_of_a_newer_release() {
+    let fresh = Fresh::new();
+    fresh
+        .trust
+        .conn
+        .pragma_update(None, "user_version", 2)
+        .unwrap();
+    let refused = TrustDb::open(fresh.dir.path()).unwrap_err();
+    assert!(refused.to_string().contains("has version 2"), "{refused}");
+}
+
+#[test]
+fn a_killed_opening_leaves_a_file_that_the_next_one_completes() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("nix-serve")).unwrap();
+    let file = dir.path().join("nix-serve/trust.sqlite");
+    fs::write(&file, b"").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let trust = TrustDb::open(dir.path()).unwrap();
+    trust.add_texts("one", [b"a".as_slice()]).unwrap();
+}
+
+#[test]
+fn opening_waits_for_no_writer() {
+    let fresh = Fresh::new();
+    fresh.trust.conn.execute_batch("begin immediate").unwrap();
+    let other = TrustDb::open(fresh.dir.path()).unwrap();
+    assert_eq!(other.usage("one").unwrap(), Usage::default());
+    fresh.trust.conn.execute_batch("rollback").unwrap();
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use nix_base::{StoreDir, WireWrite};
 
-use super::graph::Graph;
+use super::graph::{Graph, Random};
 use crate::proof::{MAX_PROOF_BYTES, PackedInput, PackedProof, UnpackError, text_hash, verify};
 
 fn written(proof: &PackedProof) -> Vec<u8> {
@@ -135,4 +135,27 @@ fn known_texts_count_towards_the_limit() {
         proof.unpack(|_| Some(text.clone())),
         Err(UnpackError::TooLarge)
     );
+}
+
+#[test]
+fn mutated_bytes_are_refused_or_read_as_they_are_written() {
+    let graph = Graph::small(30);
+    let mut random = Random(99);
+    let proofs = graph.requests();
+    let proofs = proofs.iter().enumerate();
+    let streams: Vec<_> = proofs
+        .map(|(n, request)| written(&PackedProof::pack(&request.proof, |_| n % 2 == 0)))
+        .collect();
+    let mut accepted = 0;
+    for _ in 0..20_000 {
+        let mut bytes = random.one_of(&streams).clone();
+        let at = random.below(bytes.len());
+        bytes[at] ^= 1 << random.below(8);
+        let mut rest = bytes.as_slice();
+        if let Ok(proof) = PackedProof::read(&mut rest, &graph.store_dir) {
+            assert_eq!(read(&written(&proof)).unwrap(), proof);
+            accepted += 1;
+        }
+    }
+    assert!(accepted > 10, "{accepted}");
 }
