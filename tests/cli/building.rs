@@ -318,6 +318,36 @@ fn a_failure_stops_what_depends_on_it_and_with_keep_going_nothing_else() {
 }
 
 #[test]
+fn a_machine_that_trusts_nobody_gets_proofs_and_builds_what_it_would_not_take() {
+    let Some(mut workshop) = Workshop::new() else {
+        return;
+    };
+    let (first, second) = pair(&mut workshop);
+    // Nobody has signed it, so it can't be copied there.
+    let ran = workshop.run(&["build", "--no-link", &print(&first)]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let there = TempStore::new();
+    let address = format!(
+        "exec:{NIX_SERVE} serve --write --untrusted --as me --store '{}'",
+        there.address()
+    );
+    let ran = workshop.run(&["build", "--no-link", "--on", &address, &print(&second)]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(ran.stderr.contains("building first"), "{}", ran.stderr);
+    let out = workshop.output_of(&second, "out");
+    assert_eq!(workshop.contents(&out), "one two\n");
+    assert!(there.names().iter().all(|name| !name.ends_with(".drv")));
+
+    // What is here isn't built there for its own sake.
+    let other = TempStore::new();
+    let address = address.replace(&there.address(), &other.address());
+    let words = ["build", "--no-link", "--on", &address, &print(&second)];
+    let ran = workshop.run(&words);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("building"), "{}", ran.stderr);
+}
+
+#[test]
 fn another_machine_builds_with_inputs_from_here_and_results_come_back() {
     let Some(mut workshop) = Workshop::new() else {
         return;

@@ -43,3 +43,6 @@ impl<W: Write> Session<'_, W> {
         self.build_checked(command, request, Some(proof), input)
     }
 }
+
+#[cfg(test)]
+mod tests;
