@@ -12,6 +12,7 @@ mod copying;
 mod faces;
 mod messages;
 mod path_arguments;
+mod policies;
 mod program;
 mod queries;
 mod refusals;

@@ -119,7 +119,7 @@ pub fn settle(wish: &Wish, around: Surroundings<'_>) -> Result<Role, PolicyError
         _ => wish.base(),
     };
     let key = match &wish.key {
-        None if capabilities.iter().any(|one| !one.only_reads()) => Some(KeyName::unnamed()),
+        None if wish.write => Some(KeyName::unnamed()),
         key => key.clone(),
     };
     let mut role = Role {
