@@ -11,8 +11,7 @@ use nix_base::{WireRead, WireWrite};
 use super::Result;
 use super::limit::MAX_PROOF_TEXTS;
 
-/// The SHA-256 of a text that a proof consists of.
-pub type TextHash = [u8; 32];
+pub use nix_drv::proof::TextHash;
 
 /// Reads a set of hashes: a number, and 32 bytes for each.
 ///
@@ -52,7 +51,9 @@ mod tests {
 
     #[test]
     fn hashes_are_plain_bytes_behind_their_number() {
-        let hashes = BTreeSet::from([[7; 32], std::array::from_fn(|i| i as u8)]);
+        let mut counting = [0; 32];
+        counting.iter_mut().zip(0..).for_each(|(byte, i)| *byte = i);
+        let hashes = BTreeSet::from([[7; 32], counting]);
         let mut bytes = Vec::new();
         write_text_hashes(&hashes, &mut bytes).unwrap();
         assert_eq!(bytes.len(), 8 + 64);
