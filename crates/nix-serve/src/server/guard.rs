@@ -161,3 +161,6 @@ fn needed(command: ServeCommand) -> &'static [Capability] {
         ServeCommand::AnnounceFeatures => &[],
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -52,6 +52,7 @@ impl Guard<'_> {
         }
         let mut outputs = StorePathSet::new();
         for (path, drv) in &drvs {
+            self.require_known_paths(path, drv)?;
             let known = drv.known_outputs(self.dir());
             let known = known.map_err(|error| wrong(self, path, &error))?;
             outputs.extend(known.into_iter().map(|(_, path)| path));
@@ -59,6 +60,22 @@ impl Guard<'_> {
         Ok(CheckedGraph {
             hidden: self.hidden(&outputs)?,
         })
+    }
+
+    /// Paths that only become known on the way can't be hidden from the start.
+    fn require_known_paths(&self, path: &StorePath, drv: &Derivation) -> Result<(), ServeError> {
+        let kind = drv.derivation_type();
+        let kind = kind.map_err(|error| wrong(self, path, &error))?;
+        if kind != DerivationType::Deferred || self.sees_everything() {
+            return Ok(());
+        }
+        let what = format!(
+            "the output paths of '{}' depend on how its inputs come out",
+            self.dir().display(path)
+        );
+        Err(Refusal::new(Rule::View, what)
+            .unless("a view of everything, or a request for it with its inputs in place,")
+            .into())
     }
 
     /// All derivations that `roots` need.
