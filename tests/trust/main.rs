@@ -19,5 +19,6 @@ mod forgeries;
 mod from_sources;
 mod imports;
 mod proofs;
+mod tricks;
 mod two_keys;
 mod views;

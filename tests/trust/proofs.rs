@@ -165,6 +165,13 @@ impl<'m> Client<'m> {
         }
     }
 
+    /// The same with more words to the server.
+    pub(crate) fn told(mut self, words: &[&str]) -> Self {
+        self.words
+            .extend(words.iter().map(|word| (*word).to_owned()));
+        self
+    }
+
     /// A session in which proofs are agreed on, where the server takes any.
     pub(crate) fn session(&mut self) -> &mut ServeSession {
         self.session
