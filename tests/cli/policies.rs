@@ -220,6 +220,25 @@ fn an_authorized_line_starts_the_server_it_describes() {
 }
 
 #[test]
+fn a_line_names_the_store_for_a_server_that_knows_nothing_of_this_environment() {
+    let store = TempStore::new();
+    let key = store.root().join("key.pub");
+    std::fs::write(&key, KEY).unwrap();
+    let key = key.to_str().unwrap();
+    let mut command = nix_serve(["authorize", "--key", key]);
+    command.env("NIX_STATE_DIR", store.state_dir());
+    assert!(run(command).stderr.contains("name the store with --store"));
+    let mut command = nix_serve(["authorize", "--key", key, "--store", "./here"]);
+    command.current_dir(store.root());
+    let line = run(command);
+    let here = store.root().canonicalize().unwrap().join("here");
+    let word = format!(" --store {}\" ", here.display());
+    assert!(line.line().contains(&word), "{line:?}");
+    let relative = ["authorize", "--key", key, "--store", "local?root=./here"];
+    assert!(run(nix_serve(relative)).stderr.contains("absolute paths"));
+}
+
+#[test]
 fn authorizing_says_what_is_granted_and_prints_one_line() {
     let store = TempStore::new();
     let dir = tempfile::tempdir().unwrap();

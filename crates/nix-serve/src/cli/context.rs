@@ -43,6 +43,12 @@ impl Context {
         }
     }
 
+    /// The same without an environment, as servers under a policy have it.
+    pub(crate) fn sealed(&self) -> Self {
+        let nothing = Environment::from_lookup(|_| None);
+        Self::new(self.global.clone(), nothing)
+    }
+
     /// Options that every command has.
     pub(crate) fn global(&self) -> &GlobalArgs {
         &self.global

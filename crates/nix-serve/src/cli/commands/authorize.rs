@@ -25,10 +25,14 @@ pub(crate) fn run(args: &AuthorizeArgs, context: &Context) -> anyhow::Result<Exi
     if serve.key.is_none() && !is_full(&serve) {
         serve.key = Some(name_of(&key)?);
     }
+    let store = store_word(context)?;
+    // What is in force is what a server under a policy sees.
+    let sealed = context.sealed();
+    let context = if serve.is_plain() { context } else { &sealed };
     let layout = context.layout("authorize")?;
     let role =
         role(&serve, context, &layout).context("a connection with this key would be refused")?;
-    let line = line(args, &serve, context, &key)?;
+    let line = line(args, &serve, context, store, &key)?;
     for sentence in explain::sentences(&serve, &role, &layout) {
         print_line(&sentence);
     }
@@ -73,9 +77,10 @@ fn line(
     args: &AuthorizeArgs,
     serve: &ServeArgs,
     context: &Context,
+    store: Option<String>,
     key: &SshKey,
 ) -> anyhow::Result<String> {
-    let words = command(args, serve, context)?;
+    let words = command(args, serve, context, store)?;
     let command = shlex::try_join(words.iter().map(String::as_str))
         .context("an argument can't be quoted for a shell")?;
     if command.contains('\n') {
@@ -90,6 +95,7 @@ fn command(
     args: &AuthorizeArgs,
     serve: &ServeArgs,
     context: &Context,
+    store: Option<String>,
 ) -> anyhow::Result<Vec<String>> {
     let program = match &args.program {
         Some(program) => program.clone(),
@@ -109,9 +115,11 @@ fn command(
         let list: Vec<_> = allow.iter().map(|one| one.word()).collect();
         words.extend(["--allow".to_owned(), list.join(",")]);
     }
-    if let Some(store) = &context.global().store {
-        words.extend(["--store".to_owned(), store.clone()]);
-    }
+    words.extend(
+        store
+            .into_iter()
+            .flat_map(|store| ["--store".to_owned(), store]),
+    );
     for (name, value) in &context.global().settings {
         words.extend(["--option".to_owned(), name.clone(), value.clone()]);
     }
@@ -121,6 +129,31 @@ fn command(
         words.extend(["--expose".to_owned(), text(root)?]);
     }
     Ok(words)
+}
+
+/// The address of the store that is meant here, for a server that runs in another directory
+/// and knows nothing of this environment.
+fn store_word(context: &Context) -> anyhow::Result<Option<String>> {
+    match &context.global().store {
+        None => {
+            let there = context.sealed().layout("authorize")?;
+            if context.layout("authorize")? != there {
+                bail!(
+                    "this environment names another store than the system's, and the server will \
+                     know nothing of it: name the store with --store"
+                );
+            }
+            Ok(None)
+        }
+        Some(store) if store.starts_with(['.', '/']) => {
+            let store = std::path::absolute(store).context("cannot resolve the store")?;
+            Ok(Some(text(store)?))
+        }
+        Some(store) if store.contains("=.") => {
+            bail!("the server runs in another directory: name the store by absolute paths")
+        }
+        Some(store) => Ok(Some(store.clone())),
+    }
 }
 
 fn text(path: PathBuf) -> anyhow::Result<String> {
