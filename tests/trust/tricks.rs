@@ -127,3 +127,50 @@ fn export_streams_are_refused_unread() {
     let said = client.outcome();
     assert!(said.contains("SEC-21"), "{said}");
 }
+
+const FLOATING: &str = r#"
+top = make "top" {
+  __contentAddressed = true; outputHashMode = "recursive"; outputHashAlgo = "sha256";
+} "echo honest > $out";
+"#;
+
+/// What a content-addressed derivation was found to make is only said of the one that was built.
+#[test]
+fn no_realisation_is_recorded_for_another_derivation() {
+    let Some(peer) = newest() else { return };
+    let (here, drvs) = stocked(peer, FLOATING);
+    let there = confined();
+    let features = [
+        "--option",
+        "experimental-features",
+        "nix-command ca-derivations",
+    ];
+    let mut client = Client::new(&there, "bob").told(&features);
+    let honest = ready(&mut client, &here, &drvs["top"]);
+    let mut forged = honest.clone();
+    let script = forged.drv.args.last_mut().unwrap();
+    *script = script.replace("honest", "forged");
+    client.build(&forged.plain()).unwrap();
+    let [one, other] = [&forged, &honest].map(|request| {
+        let built = client.build(&request.plain()).unwrap().built_outputs;
+        assert_eq!(built.len(), 1, "{built:?}");
+        let (key, json) = built.into_iter().next().unwrap();
+        (key, json)
+    });
+    assert_ne!(
+        one.0, other.0,
+        "the derivation is what counts, not its path"
+    );
+    assert_ne!(one.1, other.1);
+    client.leave();
+    let database = rusqlite::Connection::open(there.path("nix/var/nix/db/db.sqlite")).unwrap();
+    let recorded: i64 = database
+        .query_row(
+            "select count(distinct drvPath) from Realisations",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(recorded, 2);
+    verify_with(peer, &there);
+}
