@@ -23,6 +23,7 @@ use super::ServeError;
 use super::guard::Guard;
 use super::refusal::{Refusal, Rule};
 use crate::policy::Capability;
+use crate::text::printable;
 
 /// A build that was let pass.
 #[derive(Debug)]
@@ -172,7 +173,7 @@ impl Guard<'_> {
             text.push_str(&error.to_string());
             next = error.source();
         }
-        text
+        printable(text.as_bytes())
     }
 
     fn no_evidence(&self, drv_path: &StorePath, found_wrong: Option<String>) -> Refusal {

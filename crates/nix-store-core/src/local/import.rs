@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::io::BufRead;
 
 use nix_base::{NarHash, StoreDir, StorePath, StorePathSet, ValidPathInfo};
-use nix_drv::Strictness;
+use nix_drv::{Derivation, Strictness};
 
 use super::LocalStore;
 use super::background_flush::BackgroundFlush;
@@ -83,6 +83,9 @@ pub struct Scrutiny {
     /// Whether a content address will do that leaves out the positions of self-references,
     /// as releases 2.17–2.34 make them.
     pub omitted_positions: bool,
+    /// Whether a derivation must refer to all that it names. Otherwise one that doesn't
+    /// could be used to ask whether something else is valid.
+    pub complete_derivations: bool,
 }
 
 impl Default for Scrutiny {
@@ -90,6 +93,7 @@ impl Default for Scrutiny {
         Self {
             always_unpack: false,
             omitted_positions: true,
+            complete_derivations: false,
         }
     }
 }
@@ -242,7 +246,9 @@ impl<'s> ImportBatch<'s> {
     fn enqueue(&self, info: ValidPathInfo, tree: StagedTree, scrutiny: Scrutiny) -> Result<()> {
         let staging = self.staging()?;
         let dir = self.store.store_dir();
-        if let Err(error) = check_content_address(dir, &info, staging, &tree, scrutiny) {
+        let checked = check_content_address(dir, &info, staging, &tree, scrutiny)
+            .and_then(|()| self.check_complete(&info, &tree, scrutiny));
+        if let Err(error) = checked {
             staging.discard(&tree);
             return Err(error);
         }
@@ -252,6 +258,25 @@ impl<'s> ImportBatch<'s> {
             .borrow_mut()
             .push(Pending::Staged(Box::new((info, tree))));
         Ok(())
+    }
+
+    fn check_complete(
+        &self,
+        info: &ValidPathInfo,
+        tree: &StagedTree,
+        scrutiny: Scrutiny,
+    ) -> Result<()> {
+        if !scrutiny.complete_derivations || !info.path.is_derivation() {
+            return Ok(());
+        }
+        let dir = self.store.store_dir();
+        let text = self.staging()?.read_derivation(tree)?;
+        let drv = Derivation::parse_file(&text, dir, &info.path, Strictness::Strict)
+            .map_err(Error::WrongDerivation)?;
+        match drv.references().difference(&info.info.references).next() {
+            Some(missing) => Err(Error::not_valid(dir, missing)),
+            None => Ok(()),
+        }
     }
 
     fn is_pending(&self, path: &StorePath) -> bool {

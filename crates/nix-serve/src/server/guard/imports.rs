@@ -44,6 +44,7 @@ impl Guard<'_> {
         }
         if !self.sees_everything() {
             scrutiny.always_unpack = true;
+            scrutiny.complete_derivations = true;
             self.require_known_references(info)?;
         }
         self.check_stored_bytes(self.announced_bytes().saturating_add(info.info.nar_size))?;

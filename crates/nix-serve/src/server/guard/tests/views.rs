@@ -140,3 +140,22 @@ fn a_deriver_that_is_hidden_is_not_told() {
     assert_eq!(deriver(key("a")), None);
     assert_eq!(deriver(Role::read_only()), info.info.deriver);
 }
+
+#[test]
+fn a_derivation_that_leaves_out_references_asks_for_nothing_hidden() {
+    let m = Machine::new();
+    let (source, base) = (text("source", b"source", &[]), path("base.drv"));
+    m.put(&source);
+    let names = |input: &StorePath| {
+        format!(
+            "Derive([(\"out\",\"\",\"r:sha256\",\"\")],[],[\"{}\"],\"x\",\"/x\",[],[])",
+            m.dir.print(input)
+        )
+    };
+    for input in [&source.1.path, &base] {
+        let (nar, info) = text("x.drv", names(input).as_bytes(), &[]);
+        let talk = m.talk(key("a"), &Talk::add(&info, &nar));
+        let expected = format!("path '{}' is not valid", m.dir.print(input));
+        assert_eq!(talk.error(), expected);
+    }
+}
