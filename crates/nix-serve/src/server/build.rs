@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
+use std::time::Instant;
 
 use nix_base::{BuildOptions, BuildResult, BuildStatus, StorePath, StorePathSet, WireRead};
 use nix_build::{BuildFailure, Cancel, Requester};
@@ -147,7 +148,7 @@ impl<W: Write> Session<'_, W> {
         self.note.borrow_mut().derivation = Some(request.drv_path.clone());
         let result = match self.admit_derivation(&mut request, proof) {
             Ok(()) => {
-                let result = watching(input, |cancel| {
+                let result = self.watched(input, |cancel| {
                     self.builds.build_derivation(self.store, request, cancel)
                 })?;
                 self.take_over(&result)?;
@@ -177,6 +178,22 @@ impl<W: Write> Session<'_, W> {
         request.requester = self.requester(checked.hidden, checked.is_vouched_for);
         request.slots = self.guard.slots();
         Ok(())
+    }
+
+    /// Builds while the client is watched. One that leaves pays for its time all the same.
+    fn watched<S: Source, T>(
+        &self,
+        input: &mut SessionInput<'_, S>,
+        build: impl FnOnce(&Cancel) -> T,
+    ) -> Result<T, ServeError> {
+        let began = Instant::now();
+        let result = watching(input, build);
+        if result.is_err() {
+            let seconds = began.elapsed().as_secs() + 1;
+            self.note.borrow_mut().build_seconds = seconds;
+            self.guard.book_seconds(seconds)?;
+        }
+        result
     }
 
     /// Lets the client see what was built for it.
@@ -221,7 +238,7 @@ impl<W: Write> Session<'_, W> {
         };
         let reply = match self.admit_paths(&mut request) {
             Ok(()) => {
-                let outcome = watching(input, |cancel| {
+                let outcome = self.watched(input, |cancel| {
                     self.builds.build_paths(self.store, request, cancel)
                 })?;
                 if outcome.reply.status != 0 {
@@ -337,12 +354,9 @@ pub(crate) fn outputs_of(result: &BuildResult) -> impl Iterator<Item = StorePath
     outputs.map(|realisation| realisation.out_path.clone())
 }
 
-/// Seconds that a build took, if it ran.
+/// Seconds that a build took, whatever came of it.
 pub(crate) fn seconds_of(result: &BuildResult) -> u64 {
-    match result.times_built {
-        0 => 0,
-        _ => u64::try_from(result.stop_time.saturating_sub(result.start_time)).unwrap_or(0),
-    }
+    u64::try_from(result.stop_time.saturating_sub(result.start_time)).unwrap_or(0)
 }
 
 fn failed_paths(error_msg: String) -> BuildPathsReply {

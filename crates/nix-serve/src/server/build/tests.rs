@@ -325,7 +325,15 @@ fn endless<T>(
     options: &ServeOptions,
     act: impl FnOnce(PipeWriter) -> T,
 ) -> (Vec<u8>, Result<(), ServeError>) {
-    let temp = tempfile::tempdir().unwrap();
+    endless_in(&tempfile::tempdir().unwrap(), request, options, act)
+}
+
+fn endless_in<T>(
+    temp: &tempfile::TempDir,
+    request: &[u8],
+    options: &ServeOptions,
+    act: impl FnOnce(PipeWriter) -> T,
+) -> (Vec<u8>, Result<(), ServeError>) {
     let (reader, mut to_server): (PipeReader, PipeWriter) = std::io::pipe().unwrap();
     to_server.write_all(&hello(7)).unwrap();
     to_server.write_all(request).unwrap();
@@ -334,7 +342,7 @@ fn endless<T>(
         let server = scope.spawn(|| {
             let mut output = Vec::new();
             let builds = Endless(begun);
-            let result = serve(options, || open(&temp), &builds, reader, &mut output);
+            let result = serve(options, || open(temp), &builds, reader, &mut output);
             (output.split_off(16), result)
         });
         begins.recv().unwrap();
@@ -356,6 +364,28 @@ fn a_hang_up_cancels_the_build_and_nothing_is_answered() {
         assert!(matches!(result, Err(ServeError::Interrupted)), "{result:?}");
         assert!(replies.is_empty());
     }
+}
+
+#[test]
+fn a_hang_up_is_no_way_around_the_quota() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut role = crate::policy::Role::full();
+    role.key = Some("a".to_owned());
+    role.quotas.build_seconds = Some(1);
+    let options = ServeOptions {
+        role,
+        ..ServeOptions::default()
+    };
+    let request = build_derivation(7, BuildOptions::default());
+    endless_in(&temp, &request, &options, drop).1.unwrap_err();
+    let mut output = Vec::new();
+    let input = [hello(8), build_derivation(8, BuildOptions::default())].concat();
+    let fake = Fake::giving(success());
+    serve(&options, || open(&temp), &fake, &input[..], &mut output).unwrap();
+    assert!(fake.asked.borrow().is_empty());
+    let mut replies = &output[16..];
+    let result = read_build_result(&StoreDir::default(), ServeVersion::v2(8), &mut replies);
+    assert_eq!(result.unwrap().status, BuildStatus::InputRejected);
 }
 
 #[test]
