@@ -46,7 +46,7 @@ impl Rule {
             Self::OutputPath => "SEC-30",
             Self::Evidence => "SEC-31",
             Self::Confinement => "SEC-32",
-            Self::Quota => "quota",
+            Self::Quota => "SEC-48",
         }
     }
 }
