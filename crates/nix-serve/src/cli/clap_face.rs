@@ -18,9 +18,7 @@ use super::low_args::{
 };
 
 use building::{BUILD_EXAMPLES, BuildOptions, parse_time};
-use trusting::{
-    AUDIT_EXAMPLES, AUTHORIZE_EXAMPLES, AuditOptions, AuthorizeOptions, RoleOptions,
-};
+use trusting::{AUDIT_EXAMPLES, AUTHORIZE_EXAMPLES, AuditOptions, AuthorizeOptions, RoleOptions};
 
 /// Parses the whole command line.
 pub(crate) fn parse(argv: &[OsString]) -> Result<LowArgs, clap::Error> {
@@ -451,10 +449,7 @@ mod tests {
         };
         let setting = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let serve = parsed("nix-serve serve --write --linger 10m").unwrap();
-        assert_eq!(
-            serve.command,
-            Command::Serve(ServeArgs::plain(true))
-        );
+        assert_eq!(serve.command, Command::Serve(ServeArgs::plain(true)));
         assert_eq!(serve.global.settings, [setting("build-linger", "600")]);
         let build = parsed("nix-serve build -k -j auto --check x.drv^out").unwrap();
         let settings = [setting("keep-going", "true"), setting("max-jobs", "auto")];

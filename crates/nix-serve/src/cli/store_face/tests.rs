@@ -24,9 +24,16 @@ fn serve_takes_options_on_both_sides_and_in_any_order() {
         "--serve --write --builders ''",
         "--option cores 2 -v --serve --write -kQ -j4 --no-substitute --extra-platforms x",
     ] {
-        assert_eq!(parsed(line).command, Command::Serve(ServeArgs::plain(true)), "{line}");
+        assert_eq!(
+            parsed(line).command,
+            Command::Serve(ServeArgs::plain(true)),
+            "{line}"
+        );
     }
-    assert_eq!(parsed("--serve").command, Command::Serve(ServeArgs::plain(false)));
+    assert_eq!(
+        parsed("--serve").command,
+        Command::Serve(ServeArgs::plain(false))
+    );
     let with_store = parsed("--serve --write --store local?root=/x").global;
     assert_eq!(with_store.store.as_deref(), Some("local?root=/x"));
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use nix_base::{OutputName, StorePath, StorePathSet};
-use nix_build::goal::{Outcome, Target, Wanted};
 use nix_build::Requester;
+use nix_build::goal::{Outcome, Target, Wanted};
 use nix_build::request::{BuildLimits, BuildMode};
 
 use super::report::Report;
