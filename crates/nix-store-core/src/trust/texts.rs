@@ -104,6 +104,9 @@ fn forget_oldest(conn: &Connection, key: i64, limit: u64) -> rusqlite::Result<()
         .prepare_cached(TEXT_BYTES)?
         .query_row([key], |row| row.get(0))?;
     let mut excess = from_column(bytes).saturating_sub(limit);
+    if excess == 0 {
+        return Ok(());
+    }
     let mut forgotten = 0;
     let mut oldest = conn.prepare_cached(OLDEST_TEXT)?;
     while excess > 0 {

@@ -26,7 +26,8 @@ impl TrustDb {
     /// Those of both databases.
     pub fn grant(&self, key: &str, store: &Db, paths: &StorePathSet, charge: Charge) -> Result<()> {
         let registered = registrations(store, paths)?;
-        if registered.is_empty() {
+        // What is granted already is asked for again with every repeated request.
+        if registered.is_empty() || self.is_granted(key, &registered, charge)? {
             return Ok(());
         }
         self.write("grant paths in", |conn| {
@@ -51,6 +52,29 @@ impl TrustDb {
             conn.prepare_cached(ADD_STORED)?
                 .execute(params![key, change])?;
             Ok(())
+        })
+    }
+
+    fn is_granted(
+        &self,
+        key: &str,
+        registered: &[(&StorePath, Registered)],
+        charge: Charge,
+    ) -> Result<bool> {
+        self.read(|conn| {
+            let Some(key) = find_key(conn, key)? else {
+                return Ok(false);
+            };
+            for (path, registered) in registered {
+                let is_same = find_view(conn, key, path)?.is_some_and(|view| {
+                    view.registered == registered.id
+                        && (charge == Charge::Nothing || view.charged == registered.nar_size)
+                });
+                if !is_same {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
         })
     }
 
