@@ -504,7 +504,7 @@ fn a_failing_build_spares_a_concurrent_import(who: Who) {
     std::fs::write(place.shared("go"), "").unwrap();
     let result = builder.read_build_result();
     assert_eq!(importer.read_u64(), 1, "the import succeeds");
-    assert_eq!(importer.read_strings(), [output.clone()]);
+    assert_eq!(importer.read_strings(), std::slice::from_ref(&output));
     importer.finish_ok();
     builder.finish_ok();
     // If the import came first in the end, the build found the path valid or failed.
