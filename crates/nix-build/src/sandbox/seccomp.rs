@@ -1,8 +1,8 @@
 //! The filter of system calls (SEC-44).
 //!
-//! An allow-list by name ([`policy`]), resolved to the numbers of each architecture whose programs
-//! the kernel runs ([`tables`]), made into one program of classic BPF ([`compile`]) and handed to
-//! the kernel ([`load`]).
+//! An allow-list by name (`policy`), resolved to the numbers of each architecture whose programs
+//! the kernel runs (`tables`), made into one program of classic BPF (`compile`) and handed to
+//! the kernel (`load`).
 
 mod assemble;
 mod compile;
