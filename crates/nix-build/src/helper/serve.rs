@@ -166,6 +166,8 @@ struct Job {
     /// Whether it said so since this was last asked.
     has_just_started: bool,
     failure: Option<SetupFailure>,
+    /// Whether it is to end because somebody wants that.
+    is_killed: bool,
 }
 
 impl Job {
@@ -207,6 +209,7 @@ impl Job {
             has_started: false,
             has_just_started: false,
             failure: None,
+            is_killed: false,
         };
         job.begin(control, is_without_network, descriptors)
             .inspect_err(|_| job.abandon())?;
@@ -257,6 +260,7 @@ impl Job {
             has_started: false,
             has_just_started: false,
             failure: None,
+            is_killed: false,
         })
     }
 
@@ -316,6 +320,7 @@ impl Job {
 
     /// Kills the process, and, where it isn't the first of a namespace, those of its group.
     fn kill(&mut self) {
+        self.is_killed = true;
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
         self.kill_group();
     }
@@ -352,15 +357,22 @@ impl Job {
         true
     }
 
-    /// What there is to say of a builder's process that went away without a word. (One that
-    /// was killed needs none.)
+    /// What there is to say of a builder's process that went away without a word before the
+    /// program ran: that isn't the program's failure. (One that we killed needs none.)
     fn early_end(&self, status: ExitStatus) -> Option<SetupFailure> {
-        let is_odd =
-            self.start.is_some() && !self.has_started && matches!(status, ExitStatus::Code(_));
+        let is_odd = self.start.is_some() && !self.has_started && !self.is_killed;
         is_odd.then(|| {
-            let error = io::Error::other("it ended without saying why");
-            let step = "confine a new process (needs Linux 5.9)";
-            SandboxError::new(Layer::Namespaces, step, error).to_failure()
+            let (step, error) = match status {
+                ExitStatus::Code(_) => (
+                    "confine a new process (needs Linux 5.9)",
+                    "it ended without saying why".to_owned(),
+                ),
+                ExitStatus::Signal(signal) => (
+                    "confine a new process",
+                    format!("it was killed by signal {signal}"),
+                ),
+            };
+            SandboxError::new(Layer::Namespaces, step, io::Error::other(error)).to_failure()
         })
     }
 

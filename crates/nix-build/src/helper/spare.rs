@@ -7,6 +7,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use super::{child, protocol};
@@ -44,6 +45,16 @@ impl Fresh {
         }
     }
 
+    /// Whether it hasn't ended, for whatever reason.
+    fn is_alive(&self) -> bool {
+        let mut ended = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        matches!(poll(&mut ended, Some(&now)), Ok(0))
+    }
+
     /// Ends it; nobody knows of it yet.
     pub(super) fn abandon(&self) {
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
@@ -76,7 +87,7 @@ impl Spare {
                 && kept.accept_host_network == start.accept_host_network
         };
         match self.kept.take() {
-            Some((kept, fresh, _)) if fits(&kept) => Some(fresh),
+            Some((kept, fresh, _)) if fits(&kept) && fresh.is_alive() => Some(fresh),
             Some((_, fresh, _)) => {
                 fresh.abandon();
                 None

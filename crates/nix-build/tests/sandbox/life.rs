@@ -61,6 +61,12 @@ fn children(helper: &nix_build::helper::Helper) -> Vec<u32> {
         .collect()
 }
 
+/// Whether a process has ended, reaped or not.
+fn is_dead(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.map_or(true, |stat| stat.contains(") Z "))
+}
+
 /// Runs a builder of the usual kind to its end, and gives its process id.
 fn run_one(world: &World, helper: &nix_build::helper::Helper) -> u32 {
     let (_log, write) = pipe();
@@ -88,9 +94,12 @@ fn next_builder_gets_the_process_that_waits_for_it() {
         );
     }
     // It may have died of anything.
-    for pid in children(&helper) {
-        let pid = Pid::from_raw(pid.cast_signed()).expect("not zero");
+    for number in children(&helper) {
+        let pid = Pid::from_raw(number.cast_signed()).expect("not zero");
         kill_process(pid, Signal::KILL).expect("it is ours");
+        while !is_dead(number) {
+            thread::yield_now();
+        }
     }
     run_one(&world, &helper);
 }
