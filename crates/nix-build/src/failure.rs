@@ -37,14 +37,7 @@ impl BuildFailure {
 
     /// `what` failed because of `error`, with all that is behind it.
     pub fn because(what: &str, error: &(dyn std::error::Error + 'static)) -> Self {
-        let mut message = format!("{what}: {error}");
-        let mut source = error.source();
-        while let Some(cause) = source {
-            message.push_str(": ");
-            message.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        Self::misc(message)
+        Self::misc(format!("{what}: {}", with_causes(error)))
     }
 
     /// What a client gets.
@@ -74,13 +67,19 @@ impl BuildFailure {
 
 impl From<nix_store_core::Error> for BuildFailure {
     fn from(error: nix_store_core::Error) -> Self {
-        let mut message = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(cause) = source {
-            message.push_str(": ");
-            message.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        Self::misc(message)
+        Self::misc(with_causes(&error))
     }
+}
+
+/// An error and its causes in one line, each behind `: `.
+#[must_use]
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }

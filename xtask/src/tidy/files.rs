@@ -105,7 +105,7 @@ fn check_machine_paths(file: &TextFile, findings: &mut Vec<Finding>) {
     for (number, line) in file.text.lines().enumerate() {
         for path in MACHINE_PATHS {
             let starts_there = line.match_indices(path).any(|(at, _)| {
-                // `a/work/b` and `${dir}/work/b` are relative to something.
+                // Behind a name or a variable it is relative to something.
                 !line[..at].ends_with(|c: char| c.is_alphanumeric() || "._-})]~$*>".contains(c))
             });
             if starts_there {

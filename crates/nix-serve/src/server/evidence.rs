@@ -15,6 +15,7 @@ mod files;
 mod graph;
 
 use nix_base::{StorePath, StorePathSet};
+use nix_build::failure::with_causes;
 use nix_drv::proof::{Classification, PackedProof, Proof, UnpackError, classify, verify};
 use nix_drv::{BasicDerivation, Derivation};
 use nix_store_core::{IncludeOutputs, Lock, Store};
@@ -166,13 +167,8 @@ impl Guard<'_> {
     }
 
     fn explain(&self, drv_path: &StorePath, error: &dyn std::error::Error) -> String {
-        let mut text = format!("derivation '{}'", self.dir().display(drv_path));
-        let mut next = Some(error);
-        while let Some(error) = next {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            next = error.source();
-        }
+        let path = self.dir().display(drv_path);
+        let text = format!("derivation '{path}': {}", with_causes(error));
         printable(text.as_bytes())
     }
 

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use nix_base::{StorePath, StorePathSet};
+use nix_build::failure::with_causes;
 
 use super::audit::{AuditRecord, Verdict};
 use super::guard::Announced;
@@ -55,7 +56,9 @@ impl<W: Write> Session<'_, W> {
             (None, None) if note.has_failed => Verdict::Failed,
             (None, None) => Verdict::Allowed,
         };
-        let reason = note.reason.or_else(|| failure.map(one_line));
+        let reason = note
+            .reason
+            .or_else(|| failure.map(|error| with_causes(error)));
         self.guard.audit().record(&AuditRecord {
             key: self.guard.role().key.as_deref(),
             command: command.name(),
@@ -84,7 +87,12 @@ impl<W: Write> Session<'_, W> {
                 Some(_) => Verdict::Refused,
                 None => Verdict::Failed,
             };
-            self.record_import(&import, verdict, refusal.as_ref(), Some(&one_line(error)));
+            self.record_import(
+                &import,
+                verdict,
+                refusal.as_ref(),
+                Some(&with_causes(error)),
+            );
         }
     }
 
@@ -121,17 +129,6 @@ fn refusal_of(error: &ServeError) -> Option<Refusal> {
         }
         _ => None,
     }
-}
-
-fn one_line(error: &ServeError) -> String {
-    let mut text = error.to_string();
-    let mut next = std::error::Error::source(error);
-    while let Some(error) = next {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        next = error.source();
-    }
-    text
 }
 
 /// Counts what is written.
