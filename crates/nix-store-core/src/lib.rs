@@ -3,6 +3,7 @@
 
 pub mod db;
 mod error;
+pub mod gc;
 mod layout;
 mod local;
 pub mod lock;

@@ -16,6 +16,7 @@
 //! the collector could want.
 
 mod big_lock;
+mod collector;
 mod error;
 mod flock;
 mod gc_lock;
@@ -27,6 +28,7 @@ mod temp_roots;
 mod testing;
 
 pub use big_lock::BigLock;
+pub use collector::{CollectorLocks, Pending};
 pub use error::{LockError, Result};
 pub use flock::{LockMode, Wait};
 pub use gc_lock::GcLock;
