@@ -1,0 +1,11 @@
+//! Collections beside clients and beside real Nix: what keeps a path, who is told, and what is
+//! left.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test that can't do its work has failed"
+)]
+
+mod roots;
+mod sockets;

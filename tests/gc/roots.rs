@@ -1,0 +1,1 @@
+//! Roots as real Nix finds them.
