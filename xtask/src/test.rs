@@ -51,8 +51,7 @@ impl Area {
         if root.join("tests").join(name).join("main.rs").is_file() {
             return Ok(Self::Integration(name.to_owned()));
         }
-        let is_package = name == "xtask"
-            || name == "test-support"
+        let is_package = ["xtask", "test-support", "store-model"].contains(&name)
             || root.join("crates").join(name).join("Cargo.toml").is_file();
         if !is_package {
             bail!("unknown area '{name}': it is a crate or a directory below 'tests'");
