@@ -24,6 +24,7 @@ mod report;
 mod scan;
 mod session;
 mod trust;
+mod upkeep;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -80,6 +81,7 @@ const AREAS: &[Area] = &[
     ("drv", drv::run),
     ("build", build::run),
     ("trust", trust::run),
+    ("upkeep", upkeep::run),
 ];
 
 /// What all areas share.

@@ -222,8 +222,20 @@ pub(super) fn dump_db_text(registrations: &[Registration]) -> String {
     text
 }
 
+impl Registration {
+    /// The registration of a path with files; `references` are indices.
+    pub(super) fn new(path: String, hash: String, size: u64, references: Vec<usize>) -> Self {
+        Self {
+            path,
+            hash,
+            size,
+            references,
+        }
+    }
+}
+
 /// splitmix64: small, and the same everywhere.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -234,23 +246,23 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.next() % bound as u64).unwrap_or(0)
     }
 
-    fn bytes(&mut self, count: usize) -> Vec<u8> {
+    pub(super) fn bytes(&mut self, count: usize) -> Vec<u8> {
         let words = count.div_ceil(8);
         let mut bytes: Vec<u8> = (0..words).flat_map(|_| self.next().to_le_bytes()).collect();
         bytes.truncate(count);
         bytes
     }
 
-    fn hex(&mut self, count: usize) -> String {
+    pub(super) fn hex(&mut self, count: usize) -> String {
         let bytes = self.bytes(count);
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    fn path(&mut self, name: &str) -> String {
+    pub(super) fn path(&mut self, name: &str) -> String {
         let digest = nar::encode_nix32(&self.bytes(20));
         format!("/nix/store/{digest}-{name}")
     }

@@ -105,9 +105,15 @@ impl Program {
 
     /// Builds derivations, one after another.
     pub(super) fn realise(&self, root: &Path, drvs: &[String]) -> Result<Command> {
+        let mut command = self.nix_store(root, &["--realise"])?;
+        command.args(drvs);
+        Ok(command)
+    }
+
+    /// `nix-store` with these words; ours goes by that name as well.
+    pub(super) fn nix_store(&self, root: &Path, words: &[&str]) -> Result<Command> {
         let mut command = match &self.kind {
             Kind::Ours { nix_serve } => {
-                // It goes by the name that it is called by.
                 let face = self.conf.join("nix-store");
                 if face.symlink_metadata().is_err() {
                     symlink(nix_serve, &face)?;
@@ -124,8 +130,7 @@ impl Program {
             }
         };
         self.set_up(&mut command);
-        command.args(["--realise", "--store", &address(root)?]);
-        command.args(drvs);
+        command.args(words).args(["--store", &address(root)?]);
         Ok(command)
     }
 
