@@ -16,8 +16,9 @@ pub use error::{BoxedCause, Error, FullPath, LockHolder, Result};
 pub use layout::StoreLayout;
 pub use local::{
     Access, BATCH_BYTES, BATCH_PATHS, CanonicaliseError, Canonicaliser, CheckContents,
-    CommitOutcome, ImportBatch, LocalStore, NewOutput, PrivateDir, Scrutiny, StoreConfig, Unpacked,
-    VerifyProblem, VerifyReport, git_object_id,
+    CommitOutcome, Fetched, ImportBatch, Journal, LocalStore, MetadataFault, NewOutput, PrivateDir,
+    Remedy, RepairError, RepairFailure, RepairSource, Scrutiny, StoreConfig, Unpacked,
+    VerifyOptions, VerifyProblem, VerifyReport, VerifyWatch, git_object_id,
 };
 pub use memory::MemoryStore;
 pub use store::{IncludeOutputs, Lock, Store};

@@ -33,7 +33,10 @@ pub use import::{BATCH_BYTES, BATCH_PATHS, CommitOutcome, ImportBatch, Scrutiny,
 pub use open::{Access, StoreConfig};
 pub use outputs::NewOutput;
 pub use private_dir::PrivateDir;
-pub use verify::{CheckContents, VerifyProblem, VerifyReport};
+pub use verify::{
+    CheckContents, Fetched, Journal, MetadataFault, Remedy, RepairError, RepairFailure,
+    RepairSource, VerifyOptions, VerifyProblem, VerifyReport, VerifyWatch,
+};
 
 /// A store whose files this process reads and writes itself.
 ///

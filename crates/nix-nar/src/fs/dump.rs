@@ -48,6 +48,21 @@ pub fn dump_at(parent: BorrowedFd<'_>, name: &OsStr, out: &mut impl Write) -> Re
     Dumper::new(name.into(), Plain(out)).run(parent, name)
 }
 
+/// Like [`dump_at`], but where that is permitted, files and directories keep the time of
+/// their last access: for looks that are no use of an object.
+///
+/// # Errors
+/// As for [`dump`].
+pub fn dump_at_unnoticed(
+    parent: BorrowedFd<'_>,
+    name: &OsStr,
+    out: &mut impl Write,
+) -> Result<u64> {
+    let mut dumper = Dumper::new(name.into(), Plain(out));
+    dumper.access = OFlags::NOATIME;
+    dumper.run(parent, name)
+}
+
 /// Like [`dump`], to a descriptor. Contents of large files don't pass through
 /// this process where the kernel can do without.
 ///
@@ -101,6 +116,8 @@ struct Dumper<O> {
     spare: Vec<Listing>,
     dirents: Vec<u8>,
     target: Box<[u8]>,
+    /// More flags for opening, which only some owners may use.
+    access: OFlags,
 }
 
 /// An open directory.
@@ -134,6 +151,7 @@ impl<O: Output> Dumper<O> {
             spare: Vec::new(),
             dirents: Vec::with_capacity(DIRENTS),
             target: vec![0; MAX_TARGET + 1].into_boxed_slice(),
+            access: OFlags::empty(),
         }
     }
 
@@ -201,7 +219,8 @@ impl<O: Output> Dumper<O> {
 
     fn directory(&mut self, dir: BorrowedFd<'_>, name: &CStr, entry: &[u8]) -> Result<Level> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let dir = openat(dir, name, flags, Mode::empty())
+        let dir = self
+            .open(dir, name, flags)
             .map_err(|e| self.failed("open directory", entry, e))?;
         let mut listing = self.spare.pop().unwrap_or_default();
         listing
@@ -219,7 +238,8 @@ impl<O: Output> Dumper<O> {
         // Should the file have become a fifo, NONBLOCK keeps the open from waiting.
         let flags =
             OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = openat(dir, name, flags, Mode::empty())
+        let file = self
+            .open(dir, name, flags)
             .map_err(|e| self.failed("open file", entry, e))?;
         let stat = fstat(&file).map_err(|e| self.failed("stat", entry, e))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
@@ -247,6 +267,13 @@ impl<O: Output> Dumper<O> {
             self.writer.filled_room(n)?;
         }
         Ok(())
+    }
+
+    fn open(&self, dir: BorrowedFd<'_>, name: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+        match openat(dir, name, flags | self.access, Mode::empty()) {
+            Err(Errno::PERM) if !self.access.is_empty() => openat(dir, name, flags, Mode::empty()),
+            opened => opened,
+        }
     }
 
     /// Moves contents past this process, as far as the output can.

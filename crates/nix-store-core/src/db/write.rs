@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use nix_base::{Signature, StorePath};
+use nix_base::{NarHash, Signature, StorePath};
 use rusqlite::params;
 
 use super::Db;
@@ -49,6 +49,27 @@ impl Db {
         })
     }
 
+    /// Records hash and size of the archive of `path`, which must be valid.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub(crate) fn record_content(&self, path: &StorePath, hash: &NarHash, size: u64) -> Result<()> {
+        let size = i64::try_from(size).map_err(|_| Error::TooLarge {
+            field: "size",
+            value: size,
+            path: Box::new(FullPath::new(&self.store_dir, path)),
+        })?;
+        self.write_transaction(RECORD, |conn| {
+            conn.prepare_cached(UPDATE_CONTENT)
+                .and_then(|mut statement| {
+                    let path = self.store_dir.print(path);
+                    statement.execute(params![path, hash.to_prefixed_base16(), size])
+                })
+                .explain(self, RECORD)
+                .map(drop)
+        })
+    }
+
     /// Notes that `path` was built here, and adds `sigs` to its signatures.
     ///
     /// # Errors
@@ -75,7 +96,9 @@ pub(super) fn joined(sigs: &BTreeSet<Signature>) -> Option<String> {
 const INVALIDATE: &str = "remove a path from";
 const SIGN: &str = "store signatures in";
 const MARK: &str = "mark a path as built in";
+const RECORD: &str = "record a hash in";
 
+const UPDATE_CONTENT: &str = "update ValidPaths set hash = ?2, narSize = ?3 where path = ?1";
 const UPDATE_SIGS: &str = "update ValidPaths set sigs = ?2 where path = ?1";
 const UPDATE_ULTIMATE: &str = "update ValidPaths set ultimate = 1, sigs = ?2 where path = ?1";
 const DELETE_PATH: &str = "delete from ValidPaths where path = ?1";

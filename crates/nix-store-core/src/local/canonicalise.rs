@@ -35,6 +35,8 @@ mod walk;
 
 use walk::{Tree, Visit};
 
+pub(super) use metadata::IGNORED_ATTRIBUTES;
+
 /// Why a tree can't be made canonical.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
 use nix_base::StorePath;
-use rustix::fs::{AtFlags, Mode, RenameFlags};
+use rustix::fs::{AtFlags, FileType, Mode, RenameFlags};
 use rustix::io::Errno;
 
 use super::private_dir::{PrivateDir, remove_tree};
@@ -76,6 +76,48 @@ impl<'s> Shelf<'s> {
             })?;
         }
         Ok(())
+    }
+
+    /// Exchanges `tree` for what lies at `path`, if anything does; that goes where `tree`
+    /// was.
+    pub(super) fn exchange(self, tree: Loose<'_>, path: &StorePath) -> Result<()> {
+        let name = path.base_name();
+        let failed = |source: Errno| Error::io("replace", &self.real(path), source);
+        match rustix::fs::statat(self.dir, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return self.move_in(tree, path),
+            // Whoever isn't root moves only directories that he may change.
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+                let writable = Mode::from_raw_mode(stat.st_mode).contains(Mode::RWXU);
+                if !writable && !rustix::process::geteuid().is_root() {
+                    self.chmod(&name, 0o755).map_err(failed)?;
+                }
+            }
+            stat => drop(stat.map_err(failed)?),
+        }
+        let flags = RenameFlags::EXCHANGE;
+        match rustix::fs::renameat_with(tree.dir, tree.name, self.dir, &name, flags) {
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                self.exchange_in_steps(tree, &name).map_err(failed)?
+            }
+            exchanged => exchanged.map_err(failed)?,
+        }
+        if tree.needs_chmod {
+            self.chmod(&name, 0o555).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// For file systems that can't do it at once.
+    fn exchange_in_steps(self, tree: Loose<'_>, name: &str) -> rustix::io::Result<()> {
+        let mut aside = tree.name.to_owned();
+        aside.push(".old");
+        rustix::fs::renameat(self.dir, name, tree.dir, &aside)?;
+        if let Err(error) = rustix::fs::renameat(tree.dir, tree.name, self.dir, name) {
+            // Better what was there than nothing.
+            let _ = rustix::fs::renameat(tree.dir, &aside, self.dir, name);
+            return Err(error);
+        }
+        rustix::fs::renameat(tree.dir, &aside, tree.dir, tree.name)
     }
 
     fn move_without_flag(self, tree: Loose<'_>, name: &str) -> rustix::io::Result<()> {

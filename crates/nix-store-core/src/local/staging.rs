@@ -108,6 +108,13 @@ impl StagingDir {
         Shelf::beside(&self.private).move_in(self.loose(tree), path)
     }
 
+    /// Puts `tree` in the place of whatever lies at `path`, which goes where `tree` was.
+    ///
+    /// The caller holds the path's lock.
+    pub(crate) fn exchange_in_store(&self, tree: &StagedTree, path: &StorePath) -> Result<()> {
+        Shelf::beside(&self.private).exchange(self.loose(tree), path)
+    }
+
     /// Undoes [`Self::move_into_store`], for a path that did not become valid. Where that
     /// can't be, the tree is removed.
     ///

@@ -1,107 +1,73 @@
-//! Checking that what the database says is so.
+//! Checking that what the database says is so, and putting right what isn't.
+//!
+//! ```text
+//! collectors wait      database · which valid paths have no object    (existence)
+//! then they may run    deduplicated files                             (links)
+//!                      contents and metadata of each path             (contents, metadata)
+//! ```
+//!
+//! Contents take long, so nobody waits for them. A collector may then remove a path that is
+//! being read: whatever seems to be wrong is looked at again after the path was pinned as a
+//! temporary root and is still valid.
+//!
+//! What is damaged is replaced by a good copy ([`repair`]) that was received, compared and
+//! flushed before; the exchange is one rename.
+
+mod contents;
+mod existence;
+mod journal;
+mod links;
+mod metadata;
+mod options;
+mod problem;
+mod repair;
+mod throttle;
 
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs;
 
-use nix_base::{NarHash, NarHashSink, StorePath, ValidPathInfo};
+use nix_base::{StorePath, StorePathSet};
 
 use super::LocalStore;
 use crate::error::{Error, FullPath, Result};
 use crate::lock::{GcLock, LockMode, Wait};
+use repair::Repairer;
 
-/// Whether to read and hash every object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum CheckContents {
-    /// Only see whether the objects are there.
-    #[default]
-    No,
-    /// Compare every object's hash and size with the recorded ones.
-    Yes,
-}
+pub use options::{CheckContents, Journal, Remedy, VerifyOptions, VerifyWatch};
+pub use problem::{MetadataFault, VerifyProblem};
+pub use repair::{Fetched, RepairError, RepairSource};
 
 /// What a check found.
 #[derive(Debug, Default)]
 pub struct VerifyReport {
     /// How many valid paths were looked at.
     pub paths: usize,
+    /// How many were not, since an earlier check that was cut had come past them.
+    pub skipped: usize,
+    /// How many deduplicated files were hashed.
+    pub links: usize,
     /// How many bytes of archives were hashed.
     pub bytes: u64,
-    /// What is wrong, in the order of the paths; or what is wrong with the database, and
-    /// then no path was looked at.
+    /// What is wrong: first with what, if anything, is not there, then with what is; each in
+    /// the order of the paths. Or what is wrong with the database, and then no path was
+    /// looked at.
     pub problems: Vec<VerifyProblem>,
+    /// What was wrong and isn't any longer.
+    pub repaired: Vec<VerifyProblem>,
+    /// Why what is wrong could not be put right, if that was tried.
+    pub failures: Vec<RepairFailure>,
+    /// Whether it was stopped before its end.
+    pub cancelled: bool,
 }
 
-/// Something that isn't as the database says.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum VerifyProblem {
-    /// SQLite found a fault in the database file.
-    #[error("database is damaged: {message}")]
-    Database {
-        /// SQLite's description of the fault.
-        message: String,
-    },
-
-    /// A row refers to a path that has none.
-    #[error("table '{table}' has a row {row} about a path that is not valid")]
-    DanglingRow {
-        /// The table.
-        table: String,
-        /// The row's number.
-        row: i64,
-    },
-
-    /// A valid path has no object.
-    #[error(
-        "path '{path}' disappeared{}",
-        if *.has_valid_referrers { ", but it still has valid referrers!" } else { "" }
-    )]
-    Disappeared {
-        /// The path.
-        path: FullPath,
-        /// Whether objects that are there refer to it.
-        has_valid_referrers: bool,
-    },
-
-    /// The object has another content than the recorded one.
-    #[error("path '{path}' was modified! expected hash '{expected}', got '{actual}'")]
-    Modified {
-        /// The path.
-        path: FullPath,
-        /// The recorded hash.
-        expected: NarHash,
-        /// The hash of what is there.
-        actual: NarHash,
-    },
-
-    /// The object has the recorded content, but not the recorded size.
-    #[error("path '{path}' has a NAR of {actual} bytes, while the database says {expected}")]
-    WrongSize {
-        /// The path.
-        path: FullPath,
-        /// The recorded size in bytes.
-        expected: u64,
-        /// The size of what is there, in bytes.
-        actual: u64,
-    },
-
-    /// The path's hash was never recorded.
-    #[error("path '{path}' has no hash in the database")]
-    NoHash {
-        /// The path.
-        path: FullPath,
-    },
-
-    /// The object can't be read, or has parts that no store object may have.
-    #[error("cannot read path '{path}'")]
-    Unreadable {
-        /// The path.
-        path: FullPath,
-        /// Why.
-        #[source]
-        source: Box<Error>,
-    },
+/// Why a problem remains.
+#[derive(Debug)]
+pub struct RepairFailure {
+    /// Its place in [`VerifyReport::problems`].
+    pub problem: usize,
+    /// Why.
+    pub error: RepairError,
 }
 
 impl VerifyReport {
@@ -114,8 +80,7 @@ impl VerifyReport {
 impl LocalStore {
     /// Compares the store with its database. Nothing is changed.
     ///
-    /// Collectors wait meanwhile, unless the store is read-only. `progress` is called
-    /// before each object is looked at.
+    /// `progress` is called for each path, in order.
     ///
     /// # Errors
     /// The database or the store directory can't be read; what is wrong with single paths
@@ -125,37 +90,54 @@ impl LocalStore {
         check_contents: CheckContents,
         progress: &mut dyn FnMut(&StorePath),
     ) -> Result<VerifyReport> {
-        let _no_collector = if self.is_read_only() {
-            None
-        } else {
-            GcLock::acquire(&self.layout().state, LockMode::Shared, Wait::Forever)
-                .map_err(|error| Error::lock("verify the store", error))?
+        let options = VerifyOptions {
+            contents: check_contents,
+            ..VerifyOptions::default()
         };
-        let mut report = VerifyReport::default();
-        self.db.check_integrity(&mut report.problems)?;
-        if !report.is_clean() {
-            // What a damaged database tells of the paths is worth nothing.
-            return Ok(report);
+        self.verify_with(&options, &mut [], &mut Progress(progress))
+    }
+
+    /// Compares the store with its database, and does about what is wrong what `options`
+    /// say; good copies come from `sources`, which are asked in turn.
+    ///
+    /// # Errors
+    /// The database or the store directory can't be read, one of the paths asked for isn't
+    /// valid, or a store open for reading is to be changed. What is wrong with single paths
+    /// is in the report.
+    pub fn verify_with(
+        &self,
+        options: &VerifyOptions,
+        sources: &mut [Box<dyn RepairSource + '_>],
+        watch: &mut dyn VerifyWatch,
+    ) -> Result<VerifyReport> {
+        if options.remedy != Remedy::Report {
+            self.require_writable("repair the store")?;
         }
-        // The rows first: what they tell of is on disk already, and stays.
-        let valid = self.db.query_all_valid()?;
-        let present = self.list_objects()?;
-        let mut modified = Vec::new();
-        self.db.query_infos(&valid, |info| {
-            progress(&info.path);
-            report.paths += 1;
-            let problem = if !present.contains(&*OsString::from(info.path.to_string())) {
-                Some(self.disappeared(&info.path, &present)?)
-            } else if check_contents == CheckContents::Yes {
-                self.check_object(&info, &mut report.bytes)
-            } else {
-                None
-            };
-            modified.extend(problem);
-            Ok(())
-        })?;
-        report.problems.append(&mut modified);
-        Ok(report)
+        let mut check = Check {
+            store: self,
+            options,
+            sources,
+            watch,
+            repairer: Repairer::new(self),
+            report: VerifyReport::default(),
+        };
+        check.run()?;
+        Ok(check.report)
+    }
+
+    /// Gets `path`, which must be valid, anew from the first of `sources` that has it with
+    /// the recorded hash, whether or not something is wrong with it.
+    ///
+    /// # Errors
+    /// No source has it, or the store can't take it.
+    pub fn repair_path(
+        &self,
+        path: &StorePath,
+        sources: &mut [Box<dyn RepairSource + '_>],
+    ) -> Result<(), RepairError> {
+        let writable = self.require_writable("repair the store");
+        writable.map_err(|error| RepairError::Store(Box::new(error)))?;
+        Repairer::new(self).restore(path, sources)
     }
 
     fn list_objects(&self) -> Result<HashSet<OsString>> {
@@ -167,47 +149,115 @@ impl LocalStore {
             .collect()
     }
 
-    fn disappeared(&self, path: &StorePath, present: &HashSet<OsString>) -> Result<VerifyProblem> {
-        let mut referrers = self.db.query_referrers(path)?;
-        referrers.remove(path);
-        let is_there = |path: &StorePath| present.contains(&*OsString::from(path.to_string()));
-        Ok(VerifyProblem::Disappeared {
-            path: self.full_path(path),
-            has_valid_referrers: referrers.iter().any(is_there),
-        })
-    }
-
-    fn check_object(&self, info: &ValidPathInfo, bytes: &mut u64) -> Option<VerifyProblem> {
-        let path = self.full_path(&info.path);
-        let mut sink = NarHashSink::new();
-        if let Err(error) = self.dump_object(&info.path, &mut sink) {
-            let source = Box::new(error);
-            return Some(VerifyProblem::Unreadable { path, source });
-        }
-        let (actual, size) = sink.finish();
-        *bytes += size;
-        if info.nar_hash.is_unknown() {
-            Some(VerifyProblem::NoHash { path })
-        } else if info.nar_hash != actual {
-            let expected = info.nar_hash;
-            Some(VerifyProblem::Modified {
-                path,
-                expected,
-                actual,
-            })
-        } else if info.nar_size != 0 && info.nar_size != size {
-            Some(VerifyProblem::WrongSize {
-                path,
-                expected: info.nar_size,
-                actual: size,
-            })
-        } else {
-            None
-        }
-    }
-
     fn full_path(&self, path: &StorePath) -> FullPath {
         FullPath::new(self.store_dir(), path)
+    }
+}
+
+/// One run.
+struct Check<'c, 's, 'x> {
+    store: &'s LocalStore,
+    options: &'c VerifyOptions,
+    sources: &'c mut [Box<dyn RepairSource + 'x>],
+    watch: &'c mut dyn VerifyWatch,
+    repairer: Repairer<'s>,
+    report: VerifyReport,
+}
+
+impl Check<'_, '_, '_> {
+    fn run(&mut self) -> Result<()> {
+        let paths = {
+            let _no_collector = self.keep_collectors_away()?;
+            if self.options.paths.is_none() {
+                self.store.db.check_integrity(&mut self.report.problems)?;
+            }
+            if !self.report.is_clean() {
+                // What a damaged database tells of the paths is worth nothing.
+                return self.give_up_on_database();
+            }
+            // The rows first: what they tell of is on disk already, and stays.
+            let paths = self.wanted()?;
+            let present = self.store.list_objects()?;
+            self.check_existence(paths, &present)?
+        };
+        if self.options.contents == CheckContents::Yes {
+            if self.options.paths.is_none() {
+                self.check_links()?;
+            }
+            return self.check_contents(&paths);
+        }
+        self.report.paths += paths.len();
+        paths.iter().for_each(|path| self.watch.looks_at(path));
+        Ok(())
+    }
+
+    fn keep_collectors_away(&self) -> Result<Option<GcLock>> {
+        if self.store.is_read_only() {
+            return Ok(None);
+        }
+        GcLock::acquire(&self.store.layout().state, LockMode::Shared, Wait::Forever)
+            .map_err(|error| Error::lock("verify the store", error))
+    }
+
+    fn wanted(&self) -> Result<StorePathSet> {
+        let Some(paths) = &self.options.paths else {
+            return self.store.db.query_all_valid();
+        };
+        let valid = self.store.db.query_valid(paths)?;
+        match paths.difference(&valid).next() {
+            Some(path) => Err(Error::not_valid(self.store.store_dir(), path)),
+            None => Ok(valid),
+        }
+    }
+
+    fn give_up_on_database(&mut self) -> Result<()> {
+        for problem in std::mem::take(&mut self.report.problems) {
+            self.settle(problem, |check| {
+                let tried = check.options.remedy == Remedy::Repair;
+                Ok(tried.then_some(Err(RepairError::Database)))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Reports a problem, and what came of the attempt to put it right, if one is made.
+    fn settle(
+        &mut self,
+        problem: VerifyProblem,
+        put_right: impl FnOnce(&mut Self) -> Result<Option<Result<(), RepairError>>>,
+    ) -> Result<()> {
+        self.watch.found(&problem);
+        match put_right(self)? {
+            Some(Ok(())) => {
+                self.watch.repaired(&problem);
+                self.report.repaired.push(problem);
+            }
+            Some(Err(error)) => {
+                self.watch.cannot_repair(&problem, &error);
+                self.report.failures.push(RepairFailure {
+                    problem: self.report.problems.len(),
+                    error,
+                });
+                self.report.problems.push(problem);
+            }
+            None => self.report.problems.push(problem),
+        }
+        Ok(())
+    }
+
+    /// Gets an object anew if that is wanted.
+    fn restore(&mut self, path: &StorePath) -> Option<Result<(), RepairError>> {
+        let wanted = self.options.remedy == Remedy::Repair;
+        wanted.then(|| self.repairer.restore(path, self.sources))
+    }
+}
+
+/// A watch that is told of paths alone.
+struct Progress<'p>(&'p mut dyn FnMut(&StorePath));
+
+impl VerifyWatch for Progress<'_> {
+    fn looks_at(&mut self, path: &StorePath) {
+        (self.0)(path);
     }
 }
 

@@ -95,7 +95,7 @@ fn remove_attributes(
         let Ok(name) = CStr::from_bytes_with_nul(name) else {
             continue;
         };
-        if IGNORED.contains(&name.to_bytes()) {
+        if IGNORED_ATTRIBUTES.contains(&name.to_bytes()) {
             continue;
         }
         match remove(name) {
@@ -107,7 +107,8 @@ fn remove_attributes(
 }
 
 /// What stays: labels of security modules, and ACLs that a network file system makes up.
-const IGNORED: [&[u8]; 3] = [b"security.selinux", b"system.nfs4_acl", b"security.csm"];
+pub(in crate::local) const IGNORED_ATTRIBUTES: [&[u8]; 3] =
+    [b"security.selinux", b"system.nfs4_acl", b"security.csm"];
 
 const CANONICAL_TIME: Timestamps = Timestamps {
     last_access: Timespec {

@@ -1,7 +1,7 @@
 use std::error::Error as _;
 use std::fs;
 
-use nix_base::{StoreDir, StorePathSet, UnkeyedValidPathInfo};
+use nix_base::{NarHash, NarHashSink, StoreDir, StorePathSet, UnkeyedValidPathInfo, ValidPathInfo};
 use tempfile::TempDir;
 
 use super::*;
