@@ -1,0 +1,311 @@
+//! The whole reference graph in memory: every table is walked once, and the rows are joined
+//! by their numbers.
+
+use std::ops::Range;
+
+use nix_base::{StorePath, StorePathHash};
+use rusqlite::Connection;
+
+use super::Db;
+use super::busy::Explain;
+use super::scan::READ;
+use crate::error::Result;
+
+/// All valid paths, ascending, and how they hang together. A path is named by its place in
+/// that order.
+///
+/// It is a snapshot: what is registered or deleted afterwards doesn't show.
+#[derive(Debug, Default)]
+pub struct StoreGraph {
+    paths: Vec<StorePath>,
+    rows: Vec<Row>,
+    references: Edges,
+    referrers: Edges,
+    outputs: Edges,
+    derivers: Edges,
+}
+
+/// What else is known of a path.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    id: i64,
+    nar_size: u64,
+    registration_time: i64,
+    /// The recorded deriver if it is valid, else [`NOTHING`].
+    deriver: u32,
+}
+
+/// Edges from each path to others, all in one list.
+#[derive(Debug, Default)]
+struct Edges {
+    /// Where the edges of each path begin; one more than there are paths.
+    starts: Vec<u32>,
+    ends: Vec<u32>,
+}
+
+impl Db {
+    /// Reads the graph of all valid paths.
+    ///
+    /// # Errors
+    /// The database can't be read, or holds what is no path.
+    pub fn load_graph(&self) -> Result<StoreGraph> {
+        self.read_transaction(|conn| {
+            let (mut graph, places, derivers) = self.load_rows(conn)?;
+            for (row, deriver) in graph.rows.iter_mut().zip(derivers) {
+                row.deriver = deriver;
+            }
+            let pairs = self.load_references(conn, &places)?;
+            graph.references = Edges::new(graph.paths.len(), &pairs, |&(from, to)| (from, to));
+            graph.referrers = Edges::new(graph.paths.len(), &pairs, |&(from, to)| (to, from));
+            let pairs = self.load_outputs(conn, &graph, &places)?;
+            graph.outputs = Edges::new(graph.paths.len(), &pairs, |&(from, to)| (from, to));
+            graph.derivers = Edges::new(graph.paths.len(), &pairs, |&(from, to)| (to, from));
+            Ok(graph)
+        })
+    }
+
+    /// The paths without their edges, and the place of each deriver.
+    fn load_rows(&self, conn: &Connection) -> Result<(StoreGraph, Places, Vec<u32>)> {
+        let mut found = Vec::new();
+        let mut statement = self.prepare(conn, GRAPH_ROWS)?;
+        let mut rows = statement.query([]).explain(self, READ)?;
+        while let Some(row) = self.next(&mut rows)? {
+            let deriver = self.text(row, 2)?;
+            let known = Row {
+                id: self.integer(row, 0)?,
+                nar_size: u64::try_from(self.integer(row, 3)?).unwrap_or(0),
+                registration_time: self.integer(row, 4)?,
+                deriver: NOTHING,
+            };
+            // A deriver that is no path can't be valid, either.
+            let deriver = match deriver {
+                b"" => None,
+                text => self.store_dir.parse(text).ok(),
+            };
+            found.push((self.path(row, 1)?, known, deriver));
+        }
+        found.sort_unstable_by(|(a, ..), (b, ..)| a.cmp(b));
+        let mut graph = StoreGraph::default();
+        let mut derivers = Vec::with_capacity(found.len());
+        graph.paths.reserve_exact(found.len());
+        graph.rows.reserve_exact(found.len());
+        for (path, row, deriver) in found {
+            graph.paths.push(path);
+            graph.rows.push(row);
+            derivers.push(deriver);
+        }
+        let places = Places::new(&graph.rows);
+        // Many paths in a row have been built from derivations that are apart from each other,
+        // but outputs of one are often asked for one after the other.
+        let derivers = derivers
+            .iter()
+            .map(|deriver| deriver.as_ref().and_then(|path| graph.find(path)))
+            .map(|place| place.unwrap_or(NOTHING))
+            .collect();
+        Ok((graph, places, derivers))
+    }
+
+    /// References, as places. Those of rows that aren't there are left out.
+    fn load_references(&self, conn: &Connection, places: &Places) -> Result<Vec<(u32, u32)>> {
+        let mut pairs = Vec::new();
+        let mut statement = self.prepare(conn, GRAPH_REFERENCES)?;
+        let mut rows = statement.query([]).explain(self, READ)?;
+        while let Some(row) = self.next(&mut rows)? {
+            let from = places.find(self.integer(row, 0)?);
+            let to = places.find(self.integer(row, 1)?);
+            pairs.extend(from.zip(to));
+        }
+        Ok(pairs)
+    }
+
+    /// Derivations with their valid outputs, as places.
+    fn load_outputs(
+        &self,
+        conn: &Connection,
+        graph: &StoreGraph,
+        places: &Places,
+    ) -> Result<Vec<(u32, u32)>> {
+        let mut pairs = Vec::new();
+        let mut statement = self.prepare(conn, GRAPH_OUTPUTS)?;
+        let mut rows = statement.query([]).explain(self, READ)?;
+        while let Some(row) = self.next(&mut rows)? {
+            let from = places.find(self.integer(row, 0)?);
+            let path = self.store_dir.parse(self.text(row, 1)?).ok();
+            pairs.extend(from.zip(path.and_then(|path| graph.find(&path))));
+        }
+        Ok(pairs)
+    }
+}
+
+impl StoreGraph {
+    /// How many valid paths there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.paths.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    /// All valid paths, ascending: the index of each is its place.
+    #[must_use]
+    pub fn paths(&self) -> &[StorePath] {
+        &self.paths
+    }
+
+    /// The path at `place`.
+    #[must_use]
+    pub fn path(&self, place: u32) -> &StorePath {
+        &self.paths[place as usize]
+    }
+
+    /// The place of `path`, if it is valid.
+    #[must_use]
+    pub fn find(&self, path: &StorePath) -> Option<u32> {
+        self.paths.binary_search(path).ok().map(small)
+    }
+
+    /// The places of the paths with this hash; there is hardly ever more than one.
+    #[must_use]
+    pub fn with_hash(&self, hash: &StorePathHash) -> Range<u32> {
+        let start = self.paths.partition_point(|path| path.hash() < hash);
+        let count = self.paths[start..].partition_point(|path| path.hash() == hash);
+        small(start)..small(start + count)
+    }
+
+    /// What the path at `place` refers to, itself included if it does.
+    #[must_use]
+    pub fn references(&self, place: u32) -> &[u32] {
+        self.references.of(place)
+    }
+
+    /// What refers to the path at `place`, itself included if it does.
+    #[must_use]
+    pub fn referrers(&self, place: u32) -> &[u32] {
+        self.referrers.of(place)
+    }
+
+    /// The valid outputs recorded for the derivation at `place`.
+    #[must_use]
+    pub fn outputs(&self, place: u32) -> &[u32] {
+        self.outputs.of(place)
+    }
+
+    /// The valid derivations that have the path at `place` as an output.
+    #[must_use]
+    pub fn valid_derivers(&self, place: u32) -> &[u32] {
+        self.derivers.of(place)
+    }
+
+    /// The derivation that the path at `place` is recorded to be built from, if it is valid.
+    #[must_use]
+    pub fn deriver(&self, place: u32) -> Option<u32> {
+        let deriver = self.rows[place as usize].deriver;
+        (deriver != NOTHING).then_some(deriver)
+    }
+
+    /// The size of the archive of the path at `place`; 0 if it isn't recorded.
+    #[must_use]
+    pub fn nar_size(&self, place: u32) -> u64 {
+        self.rows[place as usize].nar_size
+    }
+
+    /// When the path at `place` was registered, in seconds since 1970.
+    #[must_use]
+    pub fn registration_time(&self, place: u32) -> i64 {
+        self.rows[place as usize].registration_time
+    }
+
+    /// The number of the row of the path at `place`, which no other path ever gets.
+    pub(crate) fn row_id(&self, place: u32) -> i64 {
+        self.rows[place as usize].id
+    }
+}
+
+impl Edges {
+    fn new(count: usize, pairs: &[(u32, u32)], turn: impl Fn(&(u32, u32)) -> (u32, u32)) -> Self {
+        let mut starts = vec![0; count + 1];
+        for pair in pairs {
+            starts[turn(pair).0 as usize + 1] += 1;
+        }
+        for place in 0..count {
+            starts[place + 1] += starts[place];
+        }
+        let mut next = starts.clone();
+        let mut ends = vec![0; pairs.len()];
+        for pair in pairs {
+            let (from, to) = turn(pair);
+            let slot = &mut next[from as usize];
+            ends[*slot as usize] = to;
+            *slot += 1;
+        }
+        Self { starts, ends }
+    }
+
+    fn of(&self, place: u32) -> &[u32] {
+        let place = place as usize;
+        &self.ends[self.starts[place] as usize..self.starts[place + 1] as usize]
+    }
+}
+
+/// Places by the numbers of rows.
+enum Places {
+    /// Indexed by the number.
+    Dense(Vec<u32>),
+    /// Sorted by the number.
+    Sparse(Vec<(i64, u32)>),
+}
+
+impl Places {
+    fn new(rows: &[Row]) -> Self {
+        let last = rows.iter().map(|row| row.id).max().unwrap_or(0);
+        let numbered = || rows.iter().zip(0..).map(|(row, place)| (row.id, place));
+        match usize::try_from(last) {
+            Ok(last) if last / DENSE <= rows.len() + SPARE => {
+                let mut dense = vec![NOTHING; last + 1];
+                for (id, place) in numbered() {
+                    if let Some(slot) = usize::try_from(id).ok().and_then(|id| dense.get_mut(id)) {
+                        *slot = place;
+                    }
+                }
+                Self::Dense(dense)
+            }
+            _ => {
+                let mut sparse: Vec<_> = numbered().collect();
+                sparse.sort_unstable();
+                Self::Sparse(sparse)
+            }
+        }
+    }
+
+    fn find(&self, id: i64) -> Option<u32> {
+        match self {
+            Self::Dense(dense) => {
+                let place = dense.get(usize::try_from(id).ok()?).copied();
+                place.filter(|&place| place != NOTHING)
+            }
+            Self::Sparse(sparse) => {
+                let found = sparse.binary_search_by_key(&id, |&(id, _)| id);
+                found.ok().map(|index| sparse[index].1)
+            }
+        }
+    }
+}
+
+/// A place. Rows and references of a store are counted in millions, not in billions.
+fn small(place: usize) -> u32 {
+    u32::try_from(place).unwrap_or(NOTHING)
+}
+
+const NOTHING: u32 = u32::MAX;
+/// How many numbers for each row make a list by number too long.
+const DENSE: usize = 16;
+const SPARE: usize = 1 << 16;
+
+const GRAPH_ROWS: &str =
+    "select id, path, deriver, narSize, registrationTime from ValidPaths order by id";
+const GRAPH_REFERENCES: &str = "select referrer, reference from Refs";
+const GRAPH_OUTPUTS: &str = "select drv, path from DerivationOutputs";

@@ -1,0 +1,82 @@
+//! What a collection did, and what it says meanwhile.
+
+use std::time::Duration;
+
+use nix_base::StorePath;
+
+/// What a collection did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GcReport {
+    /// The live or dead paths that were asked for, or those that were deleted, ascending.
+    pub paths: Vec<StorePath>,
+    /// Names in the store directory that aren't names of store paths, and were or would be
+    /// deleted.
+    pub leftovers: Vec<String>,
+    /// How many entries of the store directory were or would be deleted, leftovers included.
+    pub deleted: u64,
+    /// Bytes on disk that were or would be freed; a file with several names counts once, and
+    /// only if all its names go.
+    pub freed: u64,
+    /// How many dead paths stay, by the policy or since enough was freed.
+    pub kept_dead: u64,
+    /// Dead paths that were spared since somebody began to use them meanwhile.
+    pub spared: u64,
+    /// What can't be deleted, with the reasons.
+    pub failures: Vec<String>,
+    /// What hard links save now, in bytes; known after unused links were deleted.
+    pub saved_by_links: Option<u64>,
+    /// Whether it ended early since enough was freed.
+    pub reached_limit: bool,
+    /// How long things took.
+    pub times: GcTimes,
+}
+
+/// How long the parts of a collection took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GcTimes {
+    /// Getting the locks.
+    pub locking: Duration,
+    /// Finding roots.
+    pub roots: Duration,
+    /// Reading the database and finding out what is dead.
+    pub marking: Duration,
+    /// Deleting.
+    pub deleting: Duration,
+    /// The longest time for which anybody could have been kept waiting for a path.
+    pub longest_hold: Duration,
+}
+
+/// Hears what a collection does. All methods have empty bodies to begin with.
+pub trait GcProgress {
+    /// Something begins.
+    fn phase(&mut self, _phase: GcPhase) {}
+
+    /// An entry of the store directory, by its full logical path, is about to be deleted.
+    fn deleting(&mut self, _path: &str) {}
+
+    /// How much is done: entries of `total` and bytes.
+    fn progress(&mut self, _deleted: u64, _total: u64, _freed: u64) {}
+
+    /// Whether to stop. What is being deleted is deleted first.
+    fn is_cancelled(&mut self) -> bool {
+        false
+    }
+}
+
+/// Says nothing.
+impl GcProgress for () {}
+
+/// What a collection does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GcPhase {
+    /// Looks for roots.
+    FindingRoots,
+    /// Tells live from dead, to report it.
+    Determining,
+    /// Deletes.
+    Deleting,
+    /// Deletes names in `.links` that nothing else uses.
+    DeletingLinks,
+    /// Has freed enough: more than this many bytes.
+    Stopping(u64),
+}
