@@ -47,7 +47,7 @@ use report::Colour;
 #[must_use]
 pub fn main() -> ExitCode {
     let argv: Vec<OsString> = std::env::args_os().collect();
-    let environment = Environment::of_process();
+    let mut environment = Environment::of_process();
     let colour = Colour::of_stderr(&environment);
     let low_args = match parse(&argv) {
         Ok(low_args) => low_args,
@@ -56,9 +56,11 @@ pub fn main() -> ExitCode {
     };
     if let Command::Serve(args) = &low_args.command
         && !args.is_plain()
-        && let Err(error) = sealed::drop_environment(&argv)
     {
-        return report::finish(Err(error), colour);
+        if let Err(error) = sealed::drop_environment() {
+            return report::finish(Err(error), colour);
+        }
+        environment = Environment::of_process();
     }
     logging::install(&low_args.global, colour);
     for warning in &low_args.global.warnings {

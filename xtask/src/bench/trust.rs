@@ -92,7 +92,8 @@ impl Site {
 
     fn requests(&self, bench: &Bench, title: &str, before: Before) -> Result<()> {
         let mut candidates = Vec::new();
-        for (name, words) in [(TRUSTED, "serve --write"), (VERIFIED, UNTRUSTED)] {
+        for (name, role) in [(TRUSTED, ""), (VERIFIED, "--untrusted --as bench")] {
+            let words = format!("serve --write {role} {SETTINGS}");
             candidates.push(Candidate::new(name, Role::Shown, move |mode| {
                 let (client, server) = (self.fresh("client")?, self.fresh("server")?);
                 process::run(Command::new("cp").arg("-aT").arg(&self.stock).arg(&client))?;
@@ -100,9 +101,13 @@ impl Site {
                 if before == Before::Built {
                     let other = self.fresh("other")?;
                     process::run(Command::new("cp").arg("-aT").arg(&self.stock).arg(&other))?;
-                    self.command(&other, &server, words)?.status()?;
+                    self.command(&other, &server, &words)?.status()?;
                 }
-                measure(&mut self.command(&client, &server, words)?, mode, &self.dir)
+                measure(
+                    &mut self.command(&client, &server, &words)?,
+                    mode,
+                    &self.dir,
+                )
             }));
         }
         let group = Group {
@@ -149,7 +154,10 @@ fn expression_of(count: usize) -> String {
 
 const TRUSTED: &str = "ours, taken at its word";
 const VERIFIED: &str = "ours, verified";
-const UNTRUSTED: &str = "serve --write --untrusted --as bench";
+/// Both servers have the same settings: one that verifies reads no configuration but the
+/// system's.
+const SETTINGS: &str = "--option durability none --option build-users-group '' \
+     --option sandbox true --option sandbox-paths '' --option max-jobs 1";
 
 const EXPRESSION: &str = r#"
 let

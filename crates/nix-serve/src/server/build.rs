@@ -174,7 +174,7 @@ impl<W: Write> Session<'_, W> {
             .guard
             .check_build(&request.drv_path, &request.drv, proof)?;
         self.note.borrow_mut().reason = Some(checked.how.to_owned());
-        self.guard.keep_texts(&checked.texts)?;
+        self.guard.keep_texts(checked.texts)?;
         request.requester = self.requester(checked.hidden, checked.is_vouched_for);
         request.slots = self.guard.slots();
         Ok(())

@@ -13,6 +13,7 @@
 mod imports;
 mod quotas;
 mod requester;
+mod texts;
 mod view;
 
 use std::cell::{OnceCell, RefCell};
@@ -42,6 +43,7 @@ pub(super) struct Guard<'s> {
     announced: RefCell<VecDeque<Announced>>,
     /// Hashes of derivation files that were read, to be read once.
     hashes: RefCell<HashMemo>,
+    unwritten: RefCell<texts::Unwritten>,
 }
 
 impl<'s> Guard<'s> {
@@ -54,6 +56,7 @@ impl<'s> Guard<'s> {
             exposed: OnceCell::new(),
             announced: RefCell::default(),
             hashes: RefCell::default(),
+            unwritten: RefCell::default(),
         }
     }
 

@@ -65,6 +65,10 @@ impl<'s, W: Write> Session<'s, W> {
         let result = self.serve_commands(&mut input);
         // Whatever ended the connection: what came complete before it is acknowledged.
         let committed = self.commit();
+        if let Err(error) = self.guard.write_texts() {
+            // The client will send them again.
+            tracing::warn!(%error, "cannot keep texts of proofs");
+        }
         match self.commit_failure.take() {
             Some(failure) => Err(failure),
             None => result

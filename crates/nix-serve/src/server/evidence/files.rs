@@ -1,9 +1,9 @@
-//! Evidence that the store has, and the texts that a key has shown.
+//! Evidence that the store has.
 
 use nix_base::StorePath;
-use nix_drv::proof::{Proof, TextHash, input_text};
+use nix_drv::proof::{Proof, input_text};
 use nix_drv::{BasicDerivation, Derivation, HashMemo, Strictness};
-use nix_store_core::{Lock, Result};
+use nix_store_core::Lock;
 
 use super::Guard;
 use crate::builds::read_derivation_file;
@@ -22,7 +22,7 @@ impl Guard<'_> {
     pub(super) fn proof_on_file(
         &self,
         path: &StorePath,
-    ) -> std::result::Result<Option<ProofOnFile>, ServeError> {
+    ) -> Result<Option<ProofOnFile>, ServeError> {
         if self.valid(&[path.clone()].into(), Lock::Yes)?.is_empty() {
             return Ok(None);
         }
@@ -33,7 +33,7 @@ impl Guard<'_> {
         }))
     }
 
-    fn read_proof(&self, path: &StorePath) -> std::result::Result<Option<ProofOnFile>, Wrong> {
+    fn read_proof(&self, path: &StorePath) -> Result<Option<ProofOnFile>, Wrong> {
         let dir = self.dir();
         let drv = self.read_drv(path)?;
         // Whatever is in it: a text counts only if the output paths follow from its hash.
@@ -50,7 +50,7 @@ impl Guard<'_> {
         }))
     }
 
-    pub(super) fn read_drv(&self, path: &StorePath) -> std::result::Result<Derivation, Wrong> {
+    pub(super) fn read_drv(&self, path: &StorePath) -> Result<Derivation, Wrong> {
         let text = read_derivation_file(self.store(), path)?;
         let drv = Derivation::parse_file(&text, self.dir(), path, Strictness::Strict)?;
         Ok(drv)
@@ -59,38 +59,6 @@ impl Guard<'_> {
     /// The text of a derivation without input derivations, for proofs of what needs it.
     pub(super) fn text_of_leaf(&self, drv: &BasicDerivation) -> Option<Vec<u8>> {
         input_text(&Derivation::from(drv.clone()), self.dir(), &HashMemo::new()).ok()
-    }
-
-    /// A text that the key has shown before.
-    pub(super) fn known_text(&self, hash: &TextHash) -> Option<Vec<u8>> {
-        let find = || self.trust()?.text(&self.reader(), hash);
-        find().unwrap_or_else(|error| {
-            tracing::warn!(%error, "cannot look up the text of a proof");
-            None
-        })
-    }
-
-    /// Those of `hashes` that the key has to send.
-    pub(in crate::server) fn missing_texts(
-        &self,
-        hashes: &std::collections::BTreeSet<TextHash>,
-    ) -> Result<std::collections::BTreeSet<TextHash>> {
-        self.trust()?.missing_texts(&self.reader(), hashes)
-    }
-
-    /// Keeps texts of a request that was found to be right.
-    pub(in crate::server) fn keep_texts(&self, texts: &[Vec<u8>]) -> Result<()> {
-        if texts.is_empty() {
-            return Ok(());
-        }
-        let texts = texts.iter().map(Vec::as_slice);
-        self.trust()?.add_texts(&self.reader(), texts)
-    }
-
-    /// Who is to know that a text is here.
-    fn reader(&self) -> String {
-        let scope = self.role().scope().or_else(|| self.account());
-        scope.unwrap_or_else(|| "everybody".to_owned())
     }
 }
 

@@ -1,0 +1,78 @@
+//! Texts that clients have shown, on their way into the memory of keys.
+//!
+//! A client that has a graph built shows a new text or two with each derivation. They are
+//! kept together: one transaction for many. What is lost when the server is killed is sent
+//! again, as any text that isn't known.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nix_drv::proof::{TextHash, text_hash};
+use nix_store_core::Result;
+
+use super::Guard;
+
+/// Texts that aren't written yet.
+#[derive(Debug, Default)]
+pub(super) struct Unwritten {
+    texts: BTreeMap<TextHash, Vec<u8>>,
+    bytes: usize,
+}
+
+impl Guard<'_> {
+    /// A text that the key has shown before.
+    pub(in crate::server) fn known_text(&self, hash: &TextHash) -> Option<Vec<u8>> {
+        if let Some(text) = self.unwritten.borrow().texts.get(hash) {
+            return Some(text.clone());
+        }
+        let find = || self.trust()?.text(&self.reader(), hash);
+        find().unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot look up the text of a proof");
+            None
+        })
+    }
+
+    /// Those of `hashes` that the key has to send.
+    pub(in crate::server) fn missing_texts(
+        &self,
+        hashes: &BTreeSet<TextHash>,
+    ) -> Result<BTreeSet<TextHash>> {
+        self.write_texts()?;
+        self.trust()?.missing_texts(&self.reader(), hashes)
+    }
+
+    /// Keeps texts of a request that was found to be right, sooner or later.
+    pub(in crate::server) fn keep_texts(&self, texts: Vec<Vec<u8>>) -> Result<()> {
+        let mut unwritten = self.unwritten.borrow_mut();
+        for text in texts {
+            let len = text.len();
+            if unwritten.texts.insert(text_hash(&text), text).is_none() {
+                unwritten.bytes += len;
+            }
+        }
+        let is_enough = unwritten.bytes > MOST_BYTES || unwritten.texts.len() > MOST_TEXTS;
+        drop(unwritten);
+        match is_enough {
+            true => self.write_texts(),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes what is kept in memory only.
+    pub(in crate::server) fn write_texts(&self) -> Result<()> {
+        let Unwritten { texts, .. } = self.unwritten.take();
+        if texts.is_empty() {
+            return Ok(());
+        }
+        let texts = texts.values().map(Vec::as_slice);
+        self.trust()?.add_texts(&self.reader(), texts)
+    }
+
+    /// Who is to know that a text is here.
+    fn reader(&self) -> String {
+        let scope = self.role().scope().or_else(|| self.account());
+        scope.unwrap_or_else(|| "everybody".to_owned())
+    }
+}
+
+const MOST_TEXTS: usize = 256;
+const MOST_BYTES: usize = 1 << 20;
