@@ -19,6 +19,7 @@ mod big_lock;
 mod collector;
 mod error;
 mod flock;
+mod gc_listener;
 mod gc_lock;
 mod gc_socket;
 mod held;
@@ -33,7 +34,7 @@ pub use error::{LockError, Result};
 pub use flock::{LockMode, Wait};
 pub use gc_lock::GcLock;
 pub use path_locks::{LockDir, PathLock, PathLocks};
-pub use temp_roots::TempRoots;
+pub use temp_roots::{TempRoot, TempRoots, TempRootsScan};
 
 use std::fs::File;
 use std::path::Path;

@@ -8,49 +8,45 @@
 //! drop:     the path is pending no more: those who announced it meanwhile get their answer
 //! ```
 //!
-//! A root's owner that gets its answer before [`CollectorLocks::begin`] finds its path spared; one
-//! that comes later waits until the path is gone. Both look at one table under one mutex, so
-//! there is no third case. Roots are matched by the hash part of their path alone, so lock files
-//! and other siblings share the protection.
+//! A root's owner that is heard before [`CollectorLocks::begin`] finds its path spared; one that
+//! is heard later waits until the path is gone. Both look at one table under one mutex, so there
+//! is no third case. Roots are matched by the hash part of their path alone, so lock files and
+//! other siblings share the protection.
+
+mod table;
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use nix_base::{StoreDir, StorePathHash};
 
-use super::error::Result;
+use super::error::{LockError, Result};
 use super::flock::{LockMode, Wait};
+use super::gc_listener::GcListener;
 use super::gc_lock::GcLock;
+use super::temp_roots::{TempRoot, TempRootsScan};
+pub(super) use table::Table;
 
 /// The locks of a running collector; dropping it ends the collection.
 #[must_use = "the locks are released when this is dropped"]
 #[derive(Debug)]
 pub struct CollectorLocks {
     table: Arc<Table>,
-    // Lock order: the collector lock is released last.
+    // Lock order: connections are closed before the collector lock is released, so that nobody
+    // takes an answer for that of the next collector.
+    _listener: GcListener,
+    scan: TempRootsScan,
     _gc_lock: GcLock,
 }
 
-/// A path that is being deleted. Dropping it answers those who meanwhile made it a root: call it
-/// once the path is neither valid nor on disk.
+/// A path that is being deleted. Drop it once the path is neither valid nor on disk: that
+/// answers those who meanwhile made it a root.
 #[must_use = "others may use the path again once this is dropped"]
 #[derive(Debug)]
 pub struct Pending {
     table: Arc<Table>,
     hash: StorePathHash,
-}
-
-/// The roots known, and the paths being deleted.
-#[derive(Debug, Default)]
-struct Table {
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    roots: HashSet<StorePathHash>,
-    pending: HashSet<StorePathHash>,
 }
 
 impl CollectorLocks {
@@ -62,26 +58,38 @@ impl CollectorLocks {
     /// # Errors
     /// The lock can't be had, the socket can't be made, or a file with temporary roots can't be
     /// read.
-    pub fn acquire(state_dir: &Path, _store_dir: &StoreDir, wait: Wait) -> Result<Option<Self>> {
+    pub fn acquire(state_dir: &Path, store_dir: &StoreDir, wait: Wait) -> Result<Option<Self>> {
         let Some(gc_lock) = GcLock::acquire(state_dir, LockMode::Exclusive, wait)? else {
             return Ok(None);
         };
-        let table = Arc::new(Table::default());
+        let table = Table::new()
+            .map_err(|source| LockError::io("make an event counter for", state_dir, source))?;
+        let table = Arc::new(table);
+        let listener = GcListener::start(state_dir, store_dir.clone(), Arc::clone(&table))?;
+        let scan = TempRootsScan::read(state_dir, store_dir)?;
+        table.add(scan.roots().iter().map(|root| root.hash));
         Ok(Some(Self {
             table,
+            _listener: listener,
+            scan,
             _gc_lock: gc_lock,
         }))
+    }
+
+    /// The temporary roots that were on record when the locks were taken.
+    pub fn recorded(&self) -> &[TempRoot] {
+        self.scan.roots()
     }
 
     /// The hash parts of all temporary roots known by now. There may be more the next moment:
     /// they are seen by [`Self::begin`].
     pub fn temp_roots(&self) -> HashSet<StorePathHash> {
-        self.table.lock().roots.clone()
+        self.table.roots()
     }
 
     /// Whether a path with this hash part is a temporary root by now.
     pub fn is_temp_root(&self, hash: &StorePathHash) -> bool {
-        self.table.lock().roots.contains(hash)
+        self.table.is_root(hash)
     }
 
     /// Begins to delete the path with this hash part; `None` if it is a temporary root, or is
@@ -90,11 +98,7 @@ impl CollectorLocks {
     ///
     /// It can be called from any thread, for any number of paths at a time.
     pub fn begin(&self, hash: &StorePathHash) -> Option<Pending> {
-        let mut state = self.table.lock();
-        if state.roots.contains(hash) || !state.pending.insert(*hash) {
-            return None;
-        }
-        Some(Pending {
+        self.table.begin(hash).then(|| Pending {
             table: Arc::clone(&self.table),
             hash: *hash,
         })
@@ -103,13 +107,9 @@ impl CollectorLocks {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        self.table.lock().pending.remove(&self.hash);
+        self.table.end(&self.hash);
     }
 }
 
-impl Table {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing under the lock can panic halfway.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -48,6 +48,20 @@ pub enum LockError {
         /// The logical store directory.
         store_dir: String,
     },
+    /// The name of a file with temporary roots doesn't begin with the number of a process.
+    #[error("cannot tell whose temporary roots are in '{}': its name has no process number", path.display())]
+    NoOwner {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file with temporary roots holds what isn't a path in the store.
+    #[error("cannot read temporary roots from '{}': {record} is not a path in the store", path.display())]
+    BadRecord {
+        /// The file.
+        path: PathBuf,
+        /// The record, quoted and escaped.
+        record: String,
+    },
     /// A running collector answered an announced root with something other than its `1`.
     #[error("cannot announce a root on '{}': the collector answered byte {answer:#04x}", path.display())]
     BadAnswer {

@@ -47,6 +47,7 @@
 //! adding it, never before.
 
 mod file;
+mod scan;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -56,6 +57,7 @@ use super::error::{LockError, Result};
 use super::gc_lock::GcLockFile;
 use super::gc_socket::GcSocket;
 use file::RootsFile;
+pub use scan::{TempRoot, TempRootsScan};
 
 /// The temporary roots of one store instance; dropping it gives them up and removes the file.
 #[derive(Debug)]
