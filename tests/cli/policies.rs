@@ -66,8 +66,6 @@ fn a_hostile_environment_changes_nothing() {
     let mut command = serving(&store, "serve --write --untrusted --as bob");
     command.env_clear().envs(HOSTILE);
     let mut session = ServeSession::open(command, 7);
-    let environment = std::fs::read(format!("/proc/{}/environ", session.pid())).unwrap();
-    assert!(environment.is_empty(), "{}", environment.escape_ascii());
     let added = PathToAdd::file("0123456789abcdfghijklmnpqrsvwxyz", "evil", b"text");
     assert!(
         session

@@ -41,6 +41,8 @@ impl Site {
         for request in &requests {
             alice.build(&request.with_proof()).unwrap();
         }
+        // What a server knows of a key it writes at the latest when the key goes away.
+        alice.leave();
         Some(Self {
             peer,
             here,

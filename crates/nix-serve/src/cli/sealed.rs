@@ -29,3 +29,15 @@ pub(crate) fn drop_environment() -> anyhow::Result<()> {
 }
 
 const THREADS: &str = "/proc/self/task";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_to_change_what_other_threads_may_read() {
+        // Tests run in threads of their own.
+        let error = drop_environment().unwrap_err().to_string();
+        assert!(error.contains("several threads"), "{error}");
+    }
+}
