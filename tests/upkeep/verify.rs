@@ -1,0 +1,1 @@
+//! `verify`, as operators use it.
