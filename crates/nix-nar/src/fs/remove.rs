@@ -34,6 +34,9 @@ pub struct RemoveStats {
     pub files: u64,
     /// Number of directories.
     pub directories: u64,
+    /// Bytes on disk of the files and links whose last name was removed; only
+    /// [`remove_tree_measured`] looks.
+    pub freed_bytes: u64,
 }
 
 /// Removes the entry `name` of `parent`, with all that is below it.
@@ -45,6 +48,18 @@ pub struct RemoveStats {
 /// there is no such entry); [`Error::MountPoint`] when another mount begins
 /// inside of the tree.
 pub fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> Result<RemoveStats> {
+    remove(parent, name, false)
+}
+
+/// [`remove_tree`], which also finds out how many bytes that frees.
+///
+/// # Errors
+/// As for [`remove_tree`].
+pub fn remove_tree_measured(parent: BorrowedFd<'_>, name: &OsStr) -> Result<RemoveStats> {
+    remove(parent, name, true)
+}
+
+fn remove(parent: BorrowedFd<'_>, name: &OsStr, measured: bool) -> Result<RemoveStats> {
     let bad = name.as_bytes().contains(&b'/') || matches!(name.as_bytes(), b"" | b"." | b"..");
     let c_name = match CString::new(name.as_bytes()) {
         Ok(c_name) if !bad => c_name,
@@ -62,6 +77,7 @@ pub fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> Result<RemoveStats> 
         moved: 0,
         dirents: Vec::with_capacity(DIRENTS),
         stats: RemoveStats::default(),
+        measured,
     };
     remover
         .run(parent, &c_name)
@@ -77,6 +93,8 @@ struct Remover {
     moved: u64,
     dirents: Vec<u8>,
     stats: RemoveStats,
+    /// Whether to find out how many bytes are freed.
+    measured: bool,
 }
 
 /// An open directory of the tree.
@@ -109,9 +127,11 @@ struct Mount {
 
 impl Remover {
     fn run(&mut self, parent: BorrowedFd<'_>, name: &CStr) -> Result<(), Failure> {
+        let bytes = bytes_of(self.measured, parent, name);
         match unlinkat(parent, name, AtFlags::empty()) {
             Ok(()) => {
                 self.stats.files += 1;
+                self.stats.freed_bytes += bytes;
                 return Ok(());
             }
             Err(Errno::ISDIR) => {}
@@ -147,9 +167,11 @@ impl Remover {
                 continue;
             }
             if entry.file_type() != FileType::Directory {
+                let bytes = bytes_of(self.measured, level.dir.as_fd(), name);
                 match unlinkat(&level.dir, name, AtFlags::empty()) {
                     Ok(()) => {
                         self.stats.files += 1;
+                        self.stats.freed_bytes += bytes;
                         continue;
                     }
                     Err(Errno::NOENT) => continue,
@@ -359,6 +381,23 @@ fn stat(dir: BorrowedFd<'_>, name: &CStr) -> Result<Statx, Errno> {
     )
 }
 
+/// The bytes on disk that go with the name of a file, if it has no other.
+fn bytes_of(measured: bool, dir: BorrowedFd<'_>, name: &CStr) -> u64 {
+    if !measured {
+        return 0;
+    }
+    let wanted = StatxFlags::TYPE | StatxFlags::NLINK | StatxFlags::BLOCKS;
+    match statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, wanted) {
+        Ok(stat)
+            if stat.stx_nlink == 1
+                && FileType::from_raw_mode(stat.stx_mode.into()) != FileType::Directory =>
+        {
+            stat.stx_blocks.saturating_mul(BLOCK)
+        }
+        _ => 0,
+    }
+}
+
 fn file_error(operation: &'static str, path: PathBuf, e: Errno) -> Error {
     Error::File {
         operation,
@@ -375,6 +414,9 @@ const PENDING: usize = if cfg!(test) { 16 } else { 1024 };
 
 /// How often a directory may be found not to be empty.
 const RETRIES: u32 = 1000;
+
+/// The unit in which the kernel counts the space of a file.
+const BLOCK: u64 = 512;
 
 /// Room for directory entries from one system call.
 const DIRENTS: usize = 32 * 1024;

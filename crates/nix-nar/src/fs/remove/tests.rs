@@ -29,7 +29,8 @@ fn removes_files_links_and_directories() {
         stats,
         RemoveStats {
             files: 2,
-            directories: 3
+            directories: 3,
+            freed_bytes: 0
         }
     );
     assert!(!is_there(&tree));
@@ -141,6 +142,7 @@ fn refuses_to_cross_a_mount() {
         moved: 0,
         dirents: Vec::with_capacity(DIRENTS),
         stats: RemoveStats::default(),
+        measured: false,
     };
     let failure = remover.open(elsewhere.as_fd(), c"fd").err().unwrap();
     let error = failure.explain(OsStr::new("tree"), &[]);
@@ -189,4 +191,22 @@ fn a_racing_swap_for_a_link_never_leads_outside() {
             .count(),
         50
     );
+}
+
+#[test]
+fn measures_files_whose_last_name_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = dir.path().join("tree");
+    fs::create_dir_all(tree.join("a")).unwrap();
+    fs::write(tree.join("a/twice"), vec![1; 9000]).unwrap();
+    fs::hard_link(tree.join("a/twice"), tree.join("a/again")).unwrap();
+    fs::write(tree.join("a/shared"), vec![1; 90_000]).unwrap();
+    fs::hard_link(tree.join("a/shared"), dir.path().join("kept")).unwrap();
+    let blocks = std::os::unix::fs::MetadataExt::blocks(
+        &fs::symlink_metadata(tree.join("a/twice")).unwrap(),
+    );
+    let parent = File::open(dir.path()).unwrap();
+    let stats = remove_tree_measured(parent.as_fd(), OsStr::new("tree")).unwrap();
+    assert_eq!(stats.freed_bytes, blocks * 512);
+    assert!(!is_there(&tree) && is_there(&dir.path().join("kept")));
 }
