@@ -3,6 +3,7 @@
 mod collect;
 mod options;
 mod report;
+pub(crate) mod reserved;
 mod roots;
 
 pub use options::{AutoGc, GcAction, GcOptions, GcPolicy};

@@ -10,15 +10,22 @@
 //! not have named. What can't be read may be a root: it is noted, and a collector must not go on
 //! ([`Roots::require_complete`]).
 
+mod found;
+mod permanent;
+mod runtime;
+mod temp;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use nix_base::StorePath;
+use nix_base::{StorePath, StorePathSet};
 
 use crate::error::{Error, Result};
 use crate::local::LocalStore;
+use found::{Candidate, Found};
 
 /// One reason why a path is kept.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,7 +104,7 @@ pub enum RootNote {
         /// The link.
         link: PathBuf,
         /// What it names.
-        target: String,
+        target: PathBuf,
     },
     /// An indirect root whose target is gone was removed.
     StaleRemoved {
@@ -121,9 +128,47 @@ impl LocalStore {
     /// # Errors
     /// The database or the temporary roots can't be read. What else can't be read is in
     /// [`Roots::notes`].
-    pub fn find_roots(&self, _options: &RootOptions) -> Result<Roots> {
-        Ok(Roots::default())
+    pub fn find_roots(&self, options: &RootOptions) -> Result<Roots> {
+        let layout = self.layout();
+        let mut found = Found::default();
+        // Whoever makes a permanent root has a temporary one until then, and what began to run
+        // was rooted until then: in this order nothing is passed over.
+        let mut temporary = Vec::new();
+        if options.temporary {
+            temp::find(layout, &mut temporary)?;
+        }
+        permanent::find(layout, options.remove_stale, &mut found);
+        if let Some(proc) = &options.proc {
+            runtime::find(layout, proc, &mut found);
+        }
+        let targets: StorePathSet = found
+            .candidates
+            .iter()
+            .map(|candidate| candidate.target.clone())
+            .collect();
+        let valid = self.db().query_valid(&targets)?;
+        Ok(judge(found, &valid, temporary))
     }
+}
+
+/// Keeps what names valid paths.
+fn judge(found: Found, valid: &StorePathSet, mut roots: Vec<Root>) -> Roots {
+    let mut notes = found.notes;
+    for candidate in found.candidates {
+        let Candidate {
+            source,
+            target,
+            text,
+        } = candidate;
+        if valid.contains(&target) {
+            roots.push(Root { source, target });
+        } else if let (RootSource::Link(link), Some(target)) = (source, text) {
+            notes.push(RootNote::Invalid { link, target });
+        }
+    }
+    roots.sort_by_cached_key(|root| (root.source.to_bytes(), root.target.clone()));
+    roots.dedup();
+    Roots { roots, notes }
 }
 
 impl Roots {
@@ -165,6 +210,16 @@ impl Default for RootOptions {
     }
 }
 
+impl RootSource {
+    /// What is printed, for links as the bytes of their paths.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Link(path) => path.as_os_str().as_bytes().to_vec(),
+            other => other.to_string().into_bytes(),
+        }
+    }
+}
+
 impl fmt::Display for RootSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -191,7 +246,7 @@ impl fmt::Display for RootNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Invalid { link, target } => {
-                let link = link.display();
+                let (link, target) = (link.display(), target.display());
                 write!(f, "skipping invalid root from '{link}' to '{target}'")
             }
             Self::StaleRemoved { link, target } => {
@@ -208,3 +263,6 @@ impl fmt::Display for RootNote {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
