@@ -61,8 +61,8 @@ fn nix_store_refuses_what_it_does_not_know_in_one_line() {
     );
     assert_eq!(refused(&[]), "error: no operation specified");
     assert_eq!(
-        refused(&["--gc"]),
-        "error: operation '--gc' is not part of this program: use Nix's own nix-store for it"
+        refused(&["--gc", "--bogus"]),
+        "error: bad sub-operation '--bogus' in GC"
     );
     let ran = run(faces.command("nix-store", ["--serve", "--wr"]));
     assert!(
@@ -74,7 +74,7 @@ fn nix_store_refuses_what_it_does_not_know_in_one_line() {
 #[test]
 fn each_face_tells_its_version_and_has_help() {
     let faces = Faces::new();
-    for name in ["nix-store", "nix-copy-closure"] {
+    for name in ["nix-store", "nix-copy-closure", "nix-collect-garbage"] {
         let version = run(faces.command(name, ["--version"]));
         assert!(version.line().starts_with(&format!("{name} (nix-serve) ")));
         let help = run(faces.command(name, ["--help"]));

@@ -60,7 +60,7 @@ pub(crate) struct Faces {
 impl Faces {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        for name in ["nix-store", "nix-copy-closure"] {
+        for name in ["nix-store", "nix-copy-closure", "nix-collect-garbage"] {
             std::os::unix::fs::symlink(NIX_SERVE, directory.path().join(name)).unwrap();
         }
         Self { directory }

@@ -8,6 +8,7 @@ mod address;
 mod build_args;
 mod build_config;
 mod clap_face;
+mod collect_garbage_face;
 mod commands;
 mod config;
 mod context;
@@ -22,6 +23,7 @@ mod options;
 mod output;
 mod path_arg;
 mod progress;
+mod query_args;
 mod remote;
 mod report;
 mod run;
@@ -31,11 +33,14 @@ mod setting_names;
 mod settings;
 mod signals;
 mod stderr_queue;
+mod store_args;
 mod store_face;
 mod supervise_face;
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::io::{IsTerminal, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use context::{Context, SUPERVISE};
@@ -99,6 +104,19 @@ fn plain_serve(words: &[OsString]) -> Option<Vec<OsString>> {
     Some(plain)
 }
 
+/// The words on stdin, unless that is a terminal.
+fn piped_words() -> Vec<PathBuf> {
+    let mut stdin = std::io::stdin().lock();
+    let mut text = Vec::new();
+    if stdin.is_terminal() || stdin.read_to_end(&mut text).is_err() {
+        return Vec::new();
+    }
+    text.split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty())
+        .map(|word| OsStr::from_bytes(word).into())
+        .collect()
+}
+
 /// Chooses the face by the name of the program.
 fn parse(argv: &[OsString]) -> Result<LowArgs, Refusal> {
     let words = argv.get(1..).unwrap_or_default();
@@ -108,8 +126,11 @@ fn parse(argv: &[OsString]) -> Result<LowArgs, Refusal> {
     let plain = plain_serve(words);
     match name.and_then(OsStr::to_str) {
         Some("nix-copy-closure") => copy_closure_face::parse(words).map_err(Refusal::Usage),
-        Some("nix-store") => store_face::parse(words).map_err(Refusal::Usage),
-        _ if is_connection => store_face::parse(words).map_err(Refusal::Usage),
+        Some("nix-collect-garbage") => {
+            collect_garbage_face::parse(words).map_err(Refusal::Usage)
+        }
+        Some("nix-store") => store_face::parse(words, piped_words).map_err(Refusal::Usage),
+        _ if is_connection => store_face::parse(words, Vec::new).map_err(Refusal::Usage),
         _ if words.first().is_some_and(|word| word == SUPERVISE) => {
             supervise_face::parse(&words[1..]).map_err(Refusal::Usage)
         }
@@ -118,7 +139,7 @@ fn parse(argv: &[OsString]) -> Result<LowArgs, Refusal> {
             command: Command::SelfCheck,
         }),
         _ => match plain {
-            Some(words) => store_face::parse(&words).map_err(Refusal::Usage),
+            Some(words) => store_face::parse(&words, Vec::new).map_err(Refusal::Usage),
             None => clap_face::parse(argv).map_err(Refusal::Clap),
         },
     }

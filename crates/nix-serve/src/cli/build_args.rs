@@ -11,6 +11,8 @@ pub(crate) struct BuildArgs {
     pub(crate) on: Option<String>,
     /// Build what is there again, and compare.
     pub(crate) check: bool,
+    /// Build what is damaged or missing again.
+    pub(crate) repair: bool,
     /// Say what would be built, and build nothing.
     pub(crate) dry_run: bool,
     /// The links to make.

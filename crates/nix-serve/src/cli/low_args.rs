@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use super::build_args::BuildArgs;
 use super::drv_args::DrvCommand;
 use super::log_format::LogFormat;
+use super::query_args::QueryArgs;
+use super::store_args::{CollectGarbageArgs, StoreOperation};
 use crate::policy::{Capability, KeyName};
 
 /// A parsed command line.
@@ -97,6 +99,10 @@ pub(crate) enum Command {
     DumpDb(Vec<PathBuf>),
     /// Answer a query of `nix-store -q`.
     Query(QueryArgs),
+    /// What else `nix-store` does.
+    Store(StoreOperation),
+    /// Remove old generations of profiles and collect garbage.
+    CollectGarbage(CollectGarbageArgs),
     /// Say which paths aren't valid.
     CheckValidity(CheckValidityArgs),
     /// Write paths as an export stream.
@@ -245,44 +251,6 @@ pub(crate) struct PathInfoArgs {
     pub(crate) closure_size: bool,
     /// Print everything, as JSON.
     pub(crate) json: bool,
-}
-
-/// Arguments of `nix-store --query`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct QueryArgs {
-    /// What is asked.
-    pub(crate) query: Query,
-    /// Outputs of derivations count as part of the closure.
-    pub(crate) include_outputs: bool,
-    /// Ask about the outputs of the given derivations.
-    pub(crate) use_output: bool,
-    /// About which paths.
-    pub(crate) paths: Vec<PathBuf>,
-}
-
-/// A question of `nix-store --query`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Query {
-    /// Outputs of a derivation.
-    Outputs,
-    /// Everything that is referred to, directly or not.
-    Requisites,
-    /// What is referred to.
-    References,
-    /// What refers to the path.
-    Referrers,
-    /// What refers to the path, directly or not.
-    ReferrersClosure,
-    /// The derivation it was built from.
-    Deriver,
-    /// The derivations here that have it as output.
-    ValidDerivers,
-    /// The hash of its archive.
-    Hash,
-    /// The size of its archive.
-    Size,
-    /// The store path that a link leads to.
-    Resolve,
 }
 
 /// Arguments of `nix-store --check-validity`.

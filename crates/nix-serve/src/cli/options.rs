@@ -65,9 +65,26 @@ impl Words {
         }
     }
 
-    /// The value of the option that came last.
+    /// The value of an option that every command has.
     pub(crate) fn value(&mut self) -> Result<String, UsageError> {
-        let missing = format!("flag '{}' requires an argument", self.current);
+        self.value_of(1, 0)
+    }
+
+    /// The value numbered `given` of an option with `wanted` values.
+    fn value_of(&mut self, wanted: u8, given: u8) -> Result<String, UsageError> {
+        // Nix compat: its words.
+        self.next_value(format!(
+            "flag '{}' requires {wanted} argument(s), but only {given} were given",
+            self.current
+        ))
+    }
+
+    /// The value of an option that is the program's own.
+    pub(crate) fn own_value(&mut self) -> Result<String, UsageError> {
+        self.next_value(format!("'{}' requires an argument", self.current))
+    }
+
+    fn next_value(&mut self, missing: String) -> Result<String, UsageError> {
         self.refuse_attached_value()?;
         let value = self.parser.value().map_err(|_| self.usage(missing))?;
         value.into_string().map_err(|value| {
@@ -112,8 +129,8 @@ impl Words {
                     .ok_or_else(|| self.usage(format!("unknown log format '{format}'")))?;
             }
             "--option" => {
-                let name = self.value()?;
-                global.settings.push((name, self.value()?));
+                let name = self.value_of(2, 0)?;
+                global.settings.push((name, self.value_of(2, 1)?));
             }
             "--store" => global.store = Some(self.value()?),
             "-j" => global.settings.push(("max-jobs".into(), self.value()?)),

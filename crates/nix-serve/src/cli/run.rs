@@ -26,6 +26,8 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<ExitCod
         Command::LoadDb => commands::load_db::run(context),
         Command::DumpDb(paths) => commands::dump_db::run(&paths, context),
         Command::Query(args) => commands::query::run(&args, context),
+        Command::Store(operation) => commands::nix_store::run(&operation, context),
+        Command::CollectGarbage(args) => commands::collect_garbage::run(&args, context),
         Command::CheckValidity(args) => commands::check_validity::run(&args, context),
         Command::Export(paths) => commands::export::run(&paths, context),
         Command::Import => commands::import::run(context),

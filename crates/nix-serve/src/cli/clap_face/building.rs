@@ -85,6 +85,7 @@ impl From<BuildOptions> for BuildArgs {
         Self {
             targets: options.targets,
             on: options.on,
+            repair: false,
             check: options.rebuild,
             dry_run: options.dry_run,
             links: match options.no_link {

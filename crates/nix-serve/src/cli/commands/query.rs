@@ -8,7 +8,7 @@ use nix_store_core::{Error, IncludeOutputs, LocalStore, Store};
 
 use super::order::sorted_by_references;
 use crate::cli::context::{Context, Purpose};
-use crate::cli::low_args::{Query, QueryArgs};
+use crate::cli::query_args::{Query, QueryArgs};
 use crate::cli::output::Output;
 use crate::cli::path_arg::{store_path, store_paths};
 
@@ -97,7 +97,7 @@ fn answer(
                 lines.push(format!("{}\n", info(path)?.nar_size));
             }
         }
-        Query::Resolve => {}
+        _ => {}
     }
     Ok(lines)
 }
