@@ -18,7 +18,7 @@ pub use local::{
     Access, BATCH_BYTES, BATCH_PATHS, CanonicaliseError, Canonicaliser, CheckContents,
     CommitOutcome, Fetched, ImportBatch, Journal, LocalStore, MetadataFault, NewOutput, PrivateDir,
     Remedy, RepairError, RepairFailure, RepairSource, Scrutiny, StoreConfig, Unpacked,
-    VerifyOptions, VerifyProblem, VerifyReport, VerifyWatch, git_object_id,
+    VerifyOptions, VerifyPhase, VerifyProblem, VerifyReport, VerifyWatch, git_object_id,
 };
 pub use memory::MemoryStore;
 pub use store::{IncludeOutputs, Lock, Store};

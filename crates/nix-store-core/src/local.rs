@@ -35,7 +35,7 @@ pub use outputs::NewOutput;
 pub use private_dir::PrivateDir;
 pub use verify::{
     CheckContents, Fetched, Journal, MetadataFault, Remedy, RepairError, RepairFailure,
-    RepairSource, VerifyOptions, VerifyProblem, VerifyReport, VerifyWatch,
+    RepairSource, VerifyOptions, VerifyPhase, VerifyProblem, VerifyReport, VerifyWatch,
 };
 
 /// A store whose files this process reads and writes itself.

@@ -34,7 +34,7 @@ use crate::error::{Error, FullPath, Result};
 use crate::lock::{GcLock, LockMode, Wait};
 use repair::Repairer;
 
-pub use options::{CheckContents, Journal, Remedy, VerifyOptions, VerifyWatch};
+pub use options::{CheckContents, Journal, Remedy, VerifyOptions, VerifyPhase, VerifyWatch};
 pub use problem::{MetadataFault, VerifyProblem};
 pub use repair::{Fetched, RepairError, RepairSource};
 
@@ -55,6 +55,8 @@ pub struct VerifyReport {
     pub problems: Vec<VerifyProblem>,
     /// What was wrong and isn't any longer.
     pub repaired: Vec<VerifyProblem>,
+    /// Paths that disappeared, and that the database has forgotten.
+    pub forgotten: Vec<VerifyProblem>,
     /// Why what is wrong could not be put right, if that was tried.
     pub failures: Vec<RepairFailure>,
     /// Whether it was stopped before its end.
@@ -175,6 +177,7 @@ impl Check<'_, '_, '_> {
                 // What a damaged database tells of the paths is worth nothing.
                 return self.give_up_on_database();
             }
+            self.watch.begins(VerifyPhase::Existence);
             // The rows first: what they tell of is on disk already, and stays.
             let paths = self.wanted()?;
             let present = self.store.list_objects()?;
@@ -182,8 +185,10 @@ impl Check<'_, '_, '_> {
         };
         if self.options.contents == CheckContents::Yes {
             if self.options.paths.is_none() {
+                self.watch.begins(VerifyPhase::Links);
                 self.check_links()?;
             }
+            self.watch.begins(VerifyPhase::Contents);
             return self.check_contents(&paths);
         }
         self.report.paths += paths.len();
@@ -213,8 +218,10 @@ impl Check<'_, '_, '_> {
     fn give_up_on_database(&mut self) -> Result<()> {
         for problem in std::mem::take(&mut self.report.problems) {
             self.settle(problem, |check| {
-                let tried = check.options.remedy == Remedy::Repair;
-                Ok(tried.then_some(Err(RepairError::Database)))
+                Ok(match check.options.remedy {
+                    Remedy::Repair => Outcome::Failed(RepairError::Database),
+                    _ => Outcome::Left,
+                })
             })?;
         }
         Ok(())
@@ -224,15 +231,20 @@ impl Check<'_, '_, '_> {
     fn settle(
         &mut self,
         problem: VerifyProblem,
-        put_right: impl FnOnce(&mut Self) -> Result<Option<Result<(), RepairError>>>,
+        put_right: impl FnOnce(&mut Self) -> Result<Outcome>,
     ) -> Result<()> {
         self.watch.found(&problem);
         match put_right(self)? {
-            Some(Ok(())) => {
+            Outcome::Left => self.report.problems.push(problem),
+            Outcome::Repaired => {
                 self.watch.repaired(&problem);
                 self.report.repaired.push(problem);
             }
-            Some(Err(error)) => {
+            Outcome::Forgotten => {
+                self.watch.forgot(&problem);
+                self.report.forgotten.push(problem);
+            }
+            Outcome::Failed(error) => {
                 self.watch.cannot_repair(&problem, &error);
                 self.report.failures.push(RepairFailure {
                     problem: self.report.problems.len(),
@@ -240,15 +252,31 @@ impl Check<'_, '_, '_> {
                 });
                 self.report.problems.push(problem);
             }
-            None => self.report.problems.push(problem),
         }
         Ok(())
     }
 
     /// Gets an object anew if that is wanted.
-    fn restore(&mut self, path: &StorePath) -> Option<Result<(), RepairError>> {
-        let wanted = self.options.remedy == Remedy::Repair;
-        wanted.then(|| self.repairer.restore(path, self.sources))
+    fn restore(&mut self, path: &StorePath) -> Outcome {
+        match self.options.remedy {
+            Remedy::Repair => self.repairer.restore(path, self.sources).into(),
+            _ => Outcome::Left,
+        }
+    }
+}
+
+/// What came of a problem.
+enum Outcome {
+    /// Nothing was tried.
+    Left,
+    Repaired,
+    Forgotten,
+    Failed(RepairError),
+}
+
+impl From<Result<(), RepairError>> for Outcome {
+    fn from(tried: Result<(), RepairError>) -> Self {
+        tried.map_or_else(Self::Failed, |()| Self::Repaired)
     }
 }
 

@@ -12,13 +12,13 @@ use std::time::Duration;
 use nix_base::{NarHash, StorePath, StorePathSet, ValidPathInfo};
 use nix_nar::fs::dump::dump_at_unnoticed;
 
-use super::Check;
 use super::journal::Marks;
 use super::metadata::{self, FaultyMetadata};
 use super::options::{Journal, Remedy};
 use super::problem::VerifyProblem;
 use super::repair::RepairError;
 use super::throttle::{Pace, PacedSink};
+use super::{Check, Outcome};
 use crate::error::{Error, Result};
 
 /// A path that is to be read, and what the database says of it.
@@ -75,9 +75,9 @@ impl Check<'_, '_, '_> {
     /// Reads all of `paths`, and settles what is wrong with them.
     pub(super) fn check_contents(&mut self, paths: &StorePathSet) -> Result<()> {
         let mut marks = match self.options.journal {
-            _ if self.options.paths.is_some() => None,
+            _ if self.options.paths.is_some() || self.store.is_read_only() => None,
             Journal::None => None,
-            Journal::Fresh => Some(Marks::fresh(self.store)?),
+            Journal::Fresh => Some(Marks::fresh(self.store)),
             Journal::Resume => Some(Marks::resume(self.store)?),
         };
         let targets = self.targets(paths, marks.as_ref())?;
@@ -270,15 +270,14 @@ impl Check<'_, '_, '_> {
             ) if remedy == Remedy::Repair || remedy == Remedy::Tidy && is_known => {
                 self.settle(problem, |_| {
                     store.db.record_content(path, &hash, size)?;
-                    Ok(Some(Ok(())))
+                    Ok(Outcome::Repaired)
                 })
             }
             (VerifyProblem::WrongMetadata { .. }, _) if remedy == Remedy::Repair => {
                 self.settle(problem, |check| {
                     let copied = check.repairer.copy_anew(path);
-                    Ok(Some(
-                        copied.map_err(|error| RepairError::Store(Box::new(error))),
-                    ))
+                    let copied = copied.map_err(|error| RepairError::Store(Box::new(error)));
+                    Ok(copied.into())
                 })
             }
             _ => self.settle(problem, |check| Ok(check.restore(path))),

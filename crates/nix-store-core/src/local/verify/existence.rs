@@ -1,14 +1,13 @@
 //! Valid paths that have no object.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
 
 use nix_base::{StorePath, StorePathSet};
 
-use super::Check;
 use super::options::Remedy;
 use super::problem::VerifyProblem;
-use super::repair::RepairError;
+use super::{Check, Outcome};
 use crate::error::Result;
 
 impl Check<'_, '_, '_> {
@@ -29,8 +28,7 @@ impl Check<'_, '_, '_> {
         }
         paths.retain(|path| !missing.contains(path));
         self.report.paths += missing.len();
-        let mut lost = StorePathSet::new();
-        let mut reasons = Vec::new();
+        let mut lost = BTreeMap::new();
         for path in missing {
             if self.store.is_read_only() && !self.store.is_valid(&path)? {
                 // Nobody kept a collector away.
@@ -38,53 +36,42 @@ impl Check<'_, '_, '_> {
             }
             self.watch.looks_at(&path);
             match self.restore(&path) {
-                Some(Ok(())) => {
-                    let has_valid_referrers = self.is_needed(&path, &is_there)?;
-                    let problem = self.disappeared(&path, has_valid_referrers);
-                    self.settle(problem, |_| Ok(Some(Ok(()))))?;
+                Outcome::Repaired => {
+                    let problem = self.disappeared(&path, self.is_needed(&path, &is_there)?);
+                    self.settle(problem, |_| Ok(Outcome::Repaired))?;
                 }
-                Some(Err(error)) => {
-                    reasons.push((path.clone(), error));
-                    lost.insert(path);
-                }
-                None => drop(lost.insert(path)),
+                outcome => drop(lost.insert(path, outcome)),
             }
         }
-        self.settle_lost(lost, reasons)?;
+        self.settle_lost(lost)?;
         Ok(paths)
     }
 
     /// Forgets what is lost and not needed by anything that is there; reports the rest.
-    fn settle_lost(
-        &mut self,
-        mut lost: StorePathSet,
-        mut reasons: Vec<(StorePath, RepairError)>,
-    ) -> Result<()> {
-        loop {
-            let mut kept = StorePathSet::new();
-            let before = lost.len();
-            for path in lost {
-                let forget = self.options.remedy != Remedy::Report
-                    && self.other_referrers(&path)?.is_empty()
-                    && self.forget(&path)?;
-                if forget {
+    fn settle_lost(&mut self, mut lost: BTreeMap<StorePath, Outcome>) -> Result<()> {
+        let may_forget = |outcome: &Outcome| match outcome {
+            // A source that could not be asked may have it the next time.
+            Outcome::Failed(error) => error.is_final(),
+            _ => true,
+        };
+        // Whatever refers to others goes before them.
+        let mut goes_on = self.options.remedy != Remedy::Report;
+        while std::mem::take(&mut goes_on) {
+            let candidates = lost.iter().filter(|(_, outcome)| may_forget(outcome));
+            let candidates: Vec<StorePath> = candidates.map(|(path, _)| path.clone()).collect();
+            for path in candidates {
+                if self.other_referrers(&path)?.is_empty() && self.forget(&path)? {
+                    lost.remove(&path);
+                    goes_on = true;
                     let problem = self.disappeared(&path, false);
-                    self.settle(problem, |_| Ok(Some(Ok(()))))?;
-                } else {
-                    kept.insert(path);
+                    self.settle(problem, |_| Ok(Outcome::Forgotten))?;
                 }
             }
-            lost = kept;
-            if lost.len() == before {
-                break;
-            }
         }
-        let needed = self.needed_among(&lost)?;
-        for path in &lost {
-            let problem = self.disappeared(path, needed.contains(path));
-            let reason = reasons.iter().position(|(of, _)| of == path);
-            let reason = reason.map(|place| Err(reasons.swap_remove(place).1));
-            self.settle(problem, |_| Ok(reason))?;
+        let needed = self.needed_among(&lost.keys().cloned().collect())?;
+        for (path, outcome) in lost {
+            let problem = self.disappeared(&path, needed.contains(&path));
+            self.settle(problem, |_| Ok(outcome))?;
         }
         Ok(())
     }

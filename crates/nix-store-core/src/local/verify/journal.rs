@@ -41,7 +41,7 @@ struct Text {
 
 impl Marks {
     /// Those of a check that begins.
-    pub(super) fn fresh(store: &LocalStore) -> Result<Self> {
+    pub(super) fn fresh(store: &LocalStore) -> Self {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let text = Text {
             started: since.map_or(0, |t| i64::try_from(t.as_secs()).unwrap_or(i64::MAX)),
@@ -55,28 +55,20 @@ impl Marks {
     pub(super) fn resume(store: &LocalStore) -> Result<Self> {
         let file = file_of(store);
         match fs::read_to_string(&file).map(|text| Text::parse(&text)) {
-            Ok(Some(text)) => Self::new(store, text),
+            Ok(Some(text)) => Ok(Self::new(store, text)),
             Ok(None) => {
                 tracing::warn!(path = %file.display(), "cannot be understood: starting anew");
-                Self::fresh(store)
+                Ok(Self::fresh(store))
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::fresh(store),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::fresh(store)),
             Err(error) => Err(Error::io("read", &file, error)),
         }
     }
 
-    fn new(store: &LocalStore, text: Text) -> Result<Self> {
+    fn new(store: &LocalStore, text: Text) -> Self {
         let file = file_of(store);
-        if let Some(dir) = file.parent() {
-            match DirBuilder::new().mode(0o700).create(dir) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(Error::io("make", dir, error));
-                }
-                _ => {}
-            }
-        }
         let saved = Instant::now();
-        Ok(Self { file, text, saved })
+        Self { file, text, saved }
     }
 
     /// Whether a path was looked at by then, and found in order.
@@ -108,6 +100,14 @@ impl Marks {
     /// Writes the file.
     pub(super) fn save(&mut self) -> Result<()> {
         self.saved = Instant::now();
+        if let Some(dir) = self.file.parent() {
+            match DirBuilder::new().mode(0o700).create(dir) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(Error::io("make", dir, error));
+                }
+                _ => {}
+            }
+        }
         let temp = self.file.with_extension(std::process::id().to_string());
         write(&temp, &self.text.print())
             .and_then(|()| fs::rename(&temp, &self.file))

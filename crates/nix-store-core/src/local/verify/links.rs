@@ -9,12 +9,12 @@ use std::path::Path;
 use nix_base::{Hash, HashFormat, NarHash};
 use nix_nar::fs::dump::dump_at_unnoticed;
 
-use super::Check;
 use super::contents::{Event, in_order};
 use super::options::Remedy;
 use super::problem::VerifyProblem;
 use super::repair::RepairError;
 use super::throttle::{Pace, PacedSink};
+use super::{Check, Outcome};
 use crate::error::{Error, Result};
 
 impl Check<'_, '_, '_> {
@@ -84,8 +84,10 @@ impl Check<'_, '_, '_> {
             },
         };
         self.settle(problem, |check| {
-            let wanted = check.options.remedy == Remedy::Repair;
-            Ok(wanted.then(|| remove(&link)))
+            Ok(match check.options.remedy {
+                Remedy::Repair => remove(&link).into(),
+                _ => Outcome::Left,
+            })
         })
     }
 }

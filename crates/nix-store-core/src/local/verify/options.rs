@@ -61,8 +61,25 @@ pub struct VerifyOptions {
     pub journal: Journal,
 }
 
+/// A part of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum VerifyPhase {
+    /// Whether the objects are there.
+    Existence,
+    /// The deduplicated files.
+    Links,
+    /// What is in the objects.
+    Contents,
+}
+
 /// Who is told what happens, while it does.
 pub trait VerifyWatch {
+    /// A part of the check begins.
+    fn begins(&mut self, phase: VerifyPhase) {
+        let _ = phase;
+    }
+
     /// `path` is looked at; in the order of the paths.
     fn looks_at(&mut self, path: &StorePath) {
         let _ = path;
@@ -78,8 +95,13 @@ pub trait VerifyWatch {
         let _ = problem;
     }
 
-    /// It is put right now.
+    /// What was found last is put right.
     fn repaired(&mut self, problem: &VerifyProblem) {
+        let _ = problem;
+    }
+
+    /// The database has forgotten the path, which nothing needs.
+    fn forgot(&mut self, problem: &VerifyProblem) {
         let _ = problem;
     }
 

@@ -80,6 +80,13 @@ pub enum RepairError {
     Store(#[source] Box<Error>),
 }
 
+impl RepairError {
+    /// Whether nobody has a good copy, as far as was asked.
+    pub(super) const fn is_final(&self) -> bool {
+        matches!(self, Self::NoSource | Self::NowhereFound | Self::NoHash)
+    }
+}
+
 /// Puts good copies in the place of damaged objects.
 pub(super) struct Repairer<'s> {
     store: &'s LocalStore,
