@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::layout::StoreLayout;
+use crate::lock::{GcLock, LockMode, Wait};
 
 /// Makes the file, or gives it the right size; with 0, removes it. That there is no room for it
 /// is no error.
@@ -44,6 +45,11 @@ fn try_renew(layout: &StoreLayout, bytes: u64) -> io::Result<()> {
         Ok(metadata) if metadata.is_file() && metadata.len() == bytes => return Ok(()),
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
+    }
+    // A collector that has given the room back still needs it.
+    let lock = GcLock::acquire(&layout.state, LockMode::Shared, Wait::Never);
+    if !matches!(lock, Ok(Some(_))) {
+        return Ok(());
     }
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = rustix::fs::openat(CWD, &path, flags, Mode::RUSR | Mode::WUSR)?;

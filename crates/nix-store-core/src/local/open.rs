@@ -16,6 +16,7 @@ use rustix::process::{getegid, geteuid, getgid, getuid};
 use super::LocalStore;
 use crate::db::{Db, DbOptions, Durability, JournalMode, OpenMode, SCHEMA_VERSION};
 use crate::error::{Error, Result};
+use crate::gc::reserved;
 use crate::layout::StoreLayout;
 use crate::lock::{BigLock, LockMode, TempRoots, Wait};
 
@@ -51,6 +52,9 @@ pub struct StoreConfig {
     /// The group of the users that run builds. When root opens the store, the store
     /// directory is given to this group, which may then make files in it.
     pub build_users_group: Option<String>,
+    /// How many bytes are kept back on disk, so that a collector can begin when there is no room
+    /// left; 0: none.
+    pub reserved_bytes: u64,
 }
 
 impl StoreConfig {
@@ -65,6 +69,7 @@ impl StoreConfig {
             allow_symlinked_store: false,
             journal: JournalMode::default(),
             build_users_group: None,
+            reserved_bytes: RESERVED_BYTES,
         }
     }
 }
@@ -140,6 +145,7 @@ fn open_writable(config: StoreConfig) -> Result<LocalStore> {
         db.create_tables()?;
         schema_file::write(layout, config.durability)?;
     }
+    reserved::renew(layout, config.reserved_bytes);
     finish(config, Access::ReadWrite, db, big_lock)
 }
 
@@ -224,6 +230,9 @@ fn refuse_set_user_id() -> Result<()> {
         effective_gid,
     })
 }
+
+/// As much as Nix.
+const RESERVED_BYTES: u64 = 8 << 20;
 
 /// Nix waits for an hour; a client gives up long before.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
