@@ -4,6 +4,7 @@
 mod copy;
 mod error;
 pub mod export;
+pub mod frame;
 pub mod fs;
 pub mod listing;
 mod names;

@@ -11,6 +11,7 @@ mod git_hash;
 mod import;
 mod moving;
 mod open;
+mod optimise;
 mod outputs;
 mod private_dir;
 mod query;
@@ -31,6 +32,7 @@ pub use canonicalise::{CanonicaliseError, Canonicaliser};
 pub use git_hash::git_object_id;
 pub use import::{BATCH_BYTES, BATCH_PATHS, CommitOutcome, ImportBatch, Scrutiny, Unpacked};
 pub use open::{Access, StoreConfig};
+pub use optimise::{OptimiseOptions, OptimiseProgress, OptimiseReport};
 pub use outputs::NewOutput;
 pub use private_dir::PrivateDir;
 pub use verify::{

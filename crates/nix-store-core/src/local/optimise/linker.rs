@@ -1,0 +1,422 @@
+//! One file at a time: finds the link with its contents, or makes it one.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::{CStr, CString, OsStr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use nix_base::NarHash;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, linkat, statat, unlinkat};
+use rustix::io::Errno;
+
+use super::hash::{FileHasher, link_name};
+use super::tree::{Touched, open_file};
+use crate::error::{Error, Result};
+
+/// A file or symbolic link whose hash is known.
+pub(super) struct Candidate<'c> {
+    /// The directory that it is in.
+    pub(super) dir: BorrowedFd<'c>,
+    /// Its name there.
+    pub(super) name: &'c CStr,
+    /// What it was when it was hashed.
+    pub(super) stat: Stat,
+    /// Its hash.
+    pub(super) hash: NarHash,
+    /// The directory, if it has to look afterwards as it did before. Without, it is the store
+    /// itself, where names may be taken over by others.
+    pub(super) parent: Option<&'c Touched>,
+}
+
+/// What became of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Joined {
+    /// It has a name in `.links` now.
+    New,
+    /// It had one.
+    Same,
+    /// It was replaced by a link.
+    Replaced {
+        /// It had no other name, so its disk space is free now.
+        frees: bool,
+    },
+    /// There can be no more links to its contents.
+    Full,
+    /// Somebody was faster.
+    Lost,
+}
+
+/// What to do with duplicates.
+pub(super) enum Action<'a> {
+    /// Count them: by hash, the inode that would be the link; and how many names inodes have
+    /// that weren't seen.
+    Count(Mutex<(HashMap<NarHash, u64>, HashMap<u64, u64>)>),
+    /// Replace them, with the help of this directory for temporary names.
+    Link(BorrowedFd<'a>),
+}
+
+impl Action<'_> {
+    /// Whether the store is changed.
+    pub(super) fn is_change(&self) -> bool {
+        matches!(self, Self::Link(_))
+    }
+}
+
+/// Where links are, and what is known of them. Threads share it.
+pub(super) struct Linker<'a> {
+    pub(super) action: Action<'a>,
+    /// `.links`; a store that was never written to may have none.
+    links: Option<OwnedFd>,
+    links_path: PathBuf,
+    /// Where new links go for now, if not into `.links`.
+    shelf: Option<BorrowedFd<'a>>,
+    /// Whether to care for power cuts.
+    durable: bool,
+    /// The inodes that are links.
+    known: Mutex<HashSet<u64>>,
+    /// Those of them whose contents were seen in this run.
+    verified: Mutex<HashSet<u64>>,
+    corrupted: Mutex<Vec<PathBuf>>,
+    next_temp: AtomicU64,
+}
+
+/// What there is under the name of a link.
+enum Found {
+    Nothing,
+    TheFile,
+    Another,
+}
+
+impl<'a> Linker<'a> {
+    pub(super) fn new(
+        action: Action<'a>,
+        links_path: PathBuf,
+        shelf: Option<BorrowedFd<'a>>,
+        durable: bool,
+    ) -> Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let links = match rustix::fs::open(&links_path, flags, Mode::empty()) {
+            Ok(links) => Some(links),
+            Err(Errno::NOENT) if matches!(action, Action::Count(_)) => None,
+            Err(error) => return Err(Error::io("open", &links_path, error)),
+        };
+        Ok(Self {
+            action,
+            links,
+            links_path,
+            shelf,
+            durable,
+            known: Mutex::default(),
+            verified: Mutex::default(),
+            corrupted: Mutex::default(),
+            next_temp: AtomicU64::new(0),
+        })
+    }
+
+    /// Learns which inodes are links, so that they needn't be hashed.
+    pub(super) fn load(&self) -> Result<()> {
+        let Some(links) = &self.links else {
+            return Ok(());
+        };
+        let failed = |error| Error::io("list", &self.links_path, error);
+        let mut known = lock(&self.known);
+        for entry in rustix::fs::Dir::read_from(links).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if entry.file_type() != FileType::Directory {
+                known.insert(entry.ino());
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_link(&self, inode: u64) -> bool {
+        lock(&self.known).contains(&inode)
+    }
+
+    pub(super) fn take_corrupted(&self) -> Vec<PathBuf> {
+        std::mem::take(&mut lock(&self.corrupted))
+    }
+
+    /// Makes `file` a link, or one to it.
+    pub(super) fn join(&self, file: &Candidate<'_>, hasher: &mut FileHasher) -> Result<Joined> {
+        let name = link_name(&file.hash);
+        match (&self.action, &self.links, self.shelf) {
+            (Action::Count(seen), ..) => self.count(file, &name, &mut lock(seen)),
+            (Action::Link(temp), Some(links), None) => {
+                self.join_in(links.as_fd(), *temp, &name, file, hasher)
+            }
+            (Action::Link(temp), Some(links), Some(shelf)) => {
+                match self.take_over(links.as_fd(), *temp, &name, file, hasher)? {
+                    Some(joined) => Ok(joined),
+                    None => self.join_in(shelf, *temp, &name, file, hasher),
+                }
+            }
+            (Action::Link(_), None, _) => Ok(Joined::Lost),
+        }
+    }
+
+    /// Joins with what `links` has, or adds to it.
+    fn join_in(
+        &self,
+        links: BorrowedFd<'_>,
+        temp: BorrowedFd<'_>,
+        name: &CStr,
+        file: &Candidate<'_>,
+        hasher: &mut FileHasher,
+    ) -> Result<Joined> {
+        // Others may add and remove links meanwhile.
+        for _ in 0..TRIES {
+            match linkat(file.dir, file.name, links, name, AtFlags::empty()) {
+                Ok(()) => return self.added(links, name, file),
+                Err(Errno::EXIST) => {}
+                Err(error) => return self.refused("link to", file, error),
+            }
+            if let Some(joined) = self.take_over(links, temp, name, file, hasher)? {
+                return Ok(joined);
+            }
+        }
+        Ok(Joined::Lost)
+    }
+
+    fn added(&self, links: BorrowedFd<'_>, name: &CStr, file: &Candidate<'_>) -> Result<Joined> {
+        if file.parent.is_none() {
+            // It may have been another file already.
+            match statat(links, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if stat.st_ino == file.stat.st_ino => {}
+                Ok(_) => {
+                    self.unlink(links, name)?;
+                    return Ok(Joined::Lost);
+                }
+                Err(_) => return Ok(Joined::Lost),
+            }
+        }
+        lock(&self.known).insert(file.stat.st_ino);
+        lock(&self.verified).insert(file.stat.st_ino);
+        Ok(Joined::New)
+    }
+
+    /// Replaces the file by the link called `name`. `None` if there is no good one.
+    fn take_over(
+        &self,
+        links: BorrowedFd<'_>,
+        temp: BorrowedFd<'_>,
+        name: &CStr,
+        file: &Candidate<'_>,
+        hasher: &mut FileHasher,
+    ) -> Result<Option<Joined>> {
+        match self.find(links, name, file, hasher)? {
+            Found::Nothing => Ok(None),
+            Found::TheFile => Ok(Some(Joined::Same)),
+            Found::Another => self.replace(links, temp, name, file),
+        }
+    }
+
+    /// Looks at the link called `name`; removes it if it isn't what it should be.
+    fn find(
+        &self,
+        links: BorrowedFd<'_>,
+        name: &CStr,
+        file: &Candidate<'_>,
+        hasher: &mut FileHasher,
+    ) -> Result<Found> {
+        let stat = match statat(links, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(Found::Nothing),
+            Err(error) => return Err(self.link_failed("examine link", name, error)),
+        };
+        let is_writable = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            && stat.st_mode & WRITABLE != 0;
+        let is_right = stat.st_size == file.stat.st_size
+            && FileType::from_raw_mode(stat.st_mode) == FileType::from_raw_mode(file.stat.st_mode)
+            && !is_writable
+            && (stat.st_ino == file.stat.st_ino
+                || lock(&self.verified).contains(&stat.st_ino)
+                || self.verify(links, name, &stat, file, hasher)?);
+        if !is_right {
+            let path = self.links_path.join(OsStr::from_bytes(name.to_bytes()));
+            // Nix compat: its words.
+            tracing::warn!("removing corrupted link '{}'", path.display());
+            lock(&self.corrupted).push(path);
+            self.unlink(links, name)?;
+            return Ok(Found::Nothing);
+        }
+        lock(&self.known).insert(stat.st_ino);
+        lock(&self.verified).insert(stat.st_ino);
+        match stat.st_ino == file.stat.st_ino {
+            true => Ok(Found::TheFile),
+            false => Ok(Found::Another),
+        }
+    }
+
+    /// Whether the link has the contents of the file. It survives a power cut then.
+    fn verify(
+        &self,
+        links: BorrowedFd<'_>,
+        name: &CStr,
+        stat: &Stat,
+        file: &Candidate<'_>,
+        hasher: &mut FileHasher,
+    ) -> Result<bool> {
+        let failed = |error| self.link_failed("read link", name, error);
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+            return match rustix::fs::readlinkat(links, name, Vec::new()) {
+                Ok(target) => Ok(hasher.symlink(target.to_bytes()) == file.hash),
+                Err(Errno::NOENT | Errno::INVAL) => Ok(false),
+                Err(error) => Err(failed(error)),
+            };
+        }
+        let opened = match open_file(links, name) {
+            Ok(opened) => opened,
+            Err(Errno::NOENT | Errno::LOOP) => return Ok(false),
+            Err(error) => return Err(failed(error)),
+        };
+        let executable = stat.st_mode & EXECUTABLE != 0;
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        let hash = hasher
+            .regular(opened.as_fd(), executable, size)
+            .map_err(failed)?;
+        let is_right = hash == Some(file.hash);
+        if is_right && self.durable && !self.is_link(stat.st_ino) {
+            // It was linked since everything was flushed; protects the file that it replaces.
+            rustix::fs::fdatasync(&opened).map_err(failed)?;
+        }
+        Ok(is_right)
+    }
+
+    /// Puts a link in the place of the file; `None` if the link is gone.
+    fn replace(
+        &self,
+        links: BorrowedFd<'_>,
+        temp: BorrowedFd<'_>,
+        name: &CStr,
+        file: &Candidate<'_>,
+    ) -> Result<Option<Joined>> {
+        let number = self.next_temp.fetch_add(1, Ordering::Relaxed);
+        let spare = CString::new(format!("link-{number}")).unwrap_or_default();
+        match linkat(links, name, temp, &spare, AtFlags::empty()) {
+            Ok(()) => {}
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return self.refused("link to", file, error).map(Some),
+        }
+        let exchanged = self.exchange(temp, &spare, file);
+        let removed = unlinkat(temp, &spare, AtFlags::empty());
+        match (exchanged?, removed) {
+            (Joined::Replaced { .. }, Err(error)) if error != Errno::NOENT => {
+                Err(self.file_failed("remove the duplicate of", file, error))
+            }
+            (joined, _) => Ok(Some(joined)),
+        }
+    }
+
+    fn exchange(&self, temp: BorrowedFd<'_>, spare: &CStr, file: &Candidate<'_>) -> Result<Joined> {
+        let exchange = |flags| rustix::fs::renameat_with(temp, spare, file.dir, file.name, flags);
+        let mut done = exchange(RenameFlags::EXCHANGE);
+        if let (Err(Errno::ACCESS), Some(parent)) = (done, file.parent) {
+            parent.make_writable()?;
+            done = exchange(RenameFlags::EXCHANGE);
+        }
+        // File systems without the flag.
+        if done == Err(Errno::INVAL) {
+            done = exchange(RenameFlags::empty());
+        }
+        if let Err(error) = done {
+            return self.refused("replace", file, error);
+        }
+        let Some(parent) = file.parent else {
+            return self.check_exchange(temp, spare, file);
+        };
+        parent.touch();
+        Ok(replaced(file))
+    }
+
+    /// Undoes an exchange with a file that isn't the one that was hashed.
+    fn check_exchange(
+        &self,
+        temp: BorrowedFd<'_>,
+        spare: &CStr,
+        file: &Candidate<'_>,
+    ) -> Result<Joined> {
+        match statat(temp, spare, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(old) if old.st_ino != file.stat.st_ino => {
+                let flags = RenameFlags::EXCHANGE;
+                rustix::fs::renameat_with(temp, spare, file.dir, file.name, flags)
+                    .map_err(|error| self.file_failed("put back", file, error))?;
+                Ok(Joined::Lost)
+            }
+            _ => Ok(replaced(file)),
+        }
+    }
+
+    /// What a refusal of the system means for the file.
+    fn refused(&self, action: &'static str, file: &Candidate<'_>, error: Errno) -> Result<Joined> {
+        match error {
+            Errno::MLINK | Errno::NOSPC | Errno::DQUOT => Ok(Joined::Full),
+            Errno::NOENT | Errno::NOTDIR | Errno::LOOP => Ok(Joined::Lost),
+            error => Err(self.file_failed(action, file, error)),
+        }
+    }
+
+    /// What joining would do.
+    fn count(
+        &self,
+        file: &Candidate<'_>,
+        name: &CStr,
+        (firsts, names_left): &mut (HashMap<NarHash, u64>, HashMap<u64, u64>),
+    ) -> Result<Joined> {
+        let inode = file.stat.st_ino;
+        let linked = match &self.links {
+            Some(links) => statat(links, name, AtFlags::SYMLINK_NOFOLLOW)
+                .ok()
+                .filter(|stat| stat.st_size == file.stat.st_size)
+                .map(|stat| stat.st_ino),
+            None => None,
+        };
+        let first = linked.unwrap_or_else(|| *firsts.entry(file.hash).or_insert(inode));
+        if first != inode {
+            let left = names_left.entry(inode).or_insert(file.stat.st_nlink);
+            *left = left.saturating_sub(1);
+            return Ok(Joined::Replaced { frees: *left == 0 });
+        }
+        let is_new = lock(&self.known).insert(inode) && linked.is_none();
+        Ok(if is_new { Joined::New } else { Joined::Same })
+    }
+
+    fn unlink(&self, links: BorrowedFd<'_>, name: &CStr) -> Result<()> {
+        match unlinkat(links, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(self.link_failed("remove link", name, error)),
+        }
+    }
+
+    fn link_failed(&self, action: &'static str, name: &CStr, error: Errno) -> Error {
+        let path = self.links_path.join(OsStr::from_bytes(name.to_bytes()));
+        Error::io(action, &path, error)
+    }
+
+    fn file_failed(&self, action: &'static str, file: &Candidate<'_>, error: Errno) -> Error {
+        let name = OsStr::from_bytes(file.name.to_bytes());
+        let path = match file.parent {
+            Some(parent) => parent.dir().path().join(name),
+            None => self.links_path.with_file_name(name),
+        };
+        Error::io(action, &path, error)
+    }
+}
+
+fn replaced(file: &Candidate<'_>) -> Joined {
+    Joined::Replaced {
+        frees: file.stat.st_nlink == 1,
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How often a link may vanish under us.
+const TRIES: u32 = 5;
+const WRITABLE: u32 = 0o222;
+pub(super) const EXECUTABLE: u32 = 0o100;
