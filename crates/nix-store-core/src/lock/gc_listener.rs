@@ -216,6 +216,3 @@ const DIR_MODE: Mode = Mode::from_bits_retain(0o755);
 /// Anybody may connect; what they take of memory and descriptors has an end.
 const MOST_CONNECTIONS: usize = 512;
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
-
-#[cfg(test)]
-mod tests;
