@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::args::Args;
+use crate::test::Area;
 use crate::{env, peers, process};
 
 /// Runs the task.
@@ -23,14 +24,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         println!("soak: {area}");
         process::run(
             Command::new(env::cargo())
-                .args([
-                    "test",
-                    "--release",
-                    "--package",
-                    "nix-serve",
-                    "--test",
-                    area,
-                ])
+                .args(["test", "--release"])
+                .args(Area::find(area)?.cargo_args())
                 .args(["--", "--nocapture"])
                 .current_dir(env::workspace_root())
                 .env("SOAK", "1")
@@ -41,5 +36,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The integration tests with a long form.
-const AREAS: &[&str] = &["store", "serve", "peers", "build", "trust", "fuzz"];
+/// What has a long form.
+const AREAS: &[&str] = &[
+    "store",
+    "serve",
+    "peers",
+    "build",
+    "trust",
+    "gc",
+    "upkeep",
+    "face",
+    "store-model",
+    "fuzz",
+];

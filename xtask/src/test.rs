@@ -46,7 +46,7 @@ pub(crate) enum Area {
 }
 
 impl Area {
-    fn find(name: &str) -> Result<Self> {
+    pub(crate) fn find(name: &str) -> Result<Self> {
         let root = env::workspace_root();
         if root.join("tests").join(name).join("main.rs").is_file() {
             return Ok(Self::Integration(name.to_owned()));
@@ -59,7 +59,7 @@ impl Area {
         Ok(Self::Package(name.to_owned()))
     }
 
-    fn cargo_args(&self) -> Vec<&str> {
+    pub(crate) fn cargo_args(&self) -> Vec<&str> {
         match self {
             Self::Package(name) => vec!["--package", name],
             Self::Integration(name) => vec!["--package", "nix-serve", "--test", name],
