@@ -19,6 +19,7 @@ mod register;
 mod registered;
 mod scan;
 mod schema;
+mod unregister;
 mod write;
 
 use std::path::{Path, PathBuf};

@@ -30,6 +30,13 @@ pub enum Error {
         referrers: Vec<FullPath>,
     },
 
+    /// A path that was to be deleted is kept by a root, or by what refers to it.
+    // Nix compat: its words.
+    #[error(
+        "Cannot delete path '{0}' since it is still alive. To find out why, use: nix-store --query --roots and nix-store --query --referrers"
+    )]
+    StillAlive(Box<FullPath>),
+
     /// Paths registered together refer to each other in a circle.
     #[error("cycle detected in the references of '{path}' from '{referrer}'")]
     ReferenceCycle {

@@ -1,10 +1,19 @@
 //! Garbage collection: what keeps paths alive, and what becomes of the others.
 
 mod collect;
+mod delete;
+mod entries;
+mod links;
+mod mark;
+mod meter;
 mod options;
+mod order;
+mod plan;
+mod remover;
 mod report;
 pub(crate) mod reserved;
 mod roots;
+mod specific;
 
 pub use options::{AutoGc, GcAction, GcOptions, GcPolicy};
 pub use report::{GcPhase, GcProgress, GcReport, GcTimes};

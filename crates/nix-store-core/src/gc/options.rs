@@ -17,9 +17,6 @@ pub struct GcOptions {
     pub policy: GcPolicy,
     /// Find out what would be deleted, and what that would free, but delete nothing.
     pub dry_run: bool,
-    /// Let an entry of the store that can't be deleted stay behind, with a warning, instead
-    /// of failing.
-    pub ignore_failures: bool,
 }
 
 impl GcOptions {
@@ -33,7 +30,6 @@ impl GcOptions {
             max_freed: None,
             policy: GcPolicy::default(),
             dry_run: false,
-            ignore_failures: false,
         }
     }
 }

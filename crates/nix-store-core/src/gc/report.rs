@@ -21,12 +21,14 @@ pub struct GcReport {
     pub kept_dead: u64,
     /// Dead paths that were spared since somebody began to use them meanwhile.
     pub spared: u64,
-    /// What can't be deleted, with the reasons.
+    /// What couldn't be deleted, with the reasons. It isn't valid any more.
     pub failures: Vec<String>,
     /// What hard links save now, in bytes; known after unused links were deleted.
     pub saved_by_links: Option<u64>,
     /// Whether it ended early since enough was freed.
     pub reached_limit: bool,
+    /// Whether it was told to stop.
+    pub cancelled: bool,
     /// How long things took.
     pub times: GcTimes,
 }
@@ -77,6 +79,6 @@ pub enum GcPhase {
     Deleting,
     /// Deletes names in `.links` that nothing else uses.
     DeletingLinks,
-    /// Has freed enough: more than this many bytes.
-    Stopping(u64),
+    /// Has freed enough: more than this many bytes, if there is such a limit.
+    Stopping(Option<u64>),
 }

@@ -1,0 +1,209 @@
+//! Deleting what is dead, while others go on using the store.
+//!
+//! ```text
+//! for each few paths:  begin      spared if somebody made it a root; else whoever does so now
+//!                                 has to wait
+//!                      database   one transaction; spared if a valid path refers to it now
+//!                      take away  a move or an unlink for each; those who wait go on
+//!                      remove     in another thread
+//! ```
+//!
+//! The row goes first, and is on stable storage before the files are touched: what a kill or
+//! a power cut leaves behind is unregistered, and goes with the next collection. A path that
+//! is spared spares what it refers to; that always comes later in the order.
+
+use std::ffi::CStr;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
+use rustix::io::Errno;
+
+use super::entries::Leftover;
+use super::mark::Marks;
+use super::plan::{Plan, entry_name};
+use super::remover::Remover;
+use super::report::{GcProgress, GcReport};
+use crate::db::StoreGraph;
+use crate::error::Result;
+use crate::local::LocalStore;
+use crate::lock::{CollectorLocks, Pending};
+
+/// All that deleting takes.
+pub(super) struct Deletion<'a, 's> {
+    pub(super) store: &'s LocalStore,
+    pub(super) locks: &'a CollectorLocks,
+    pub(super) graph: &'a StoreGraph,
+    pub(super) marks: &'a mut Marks,
+    pub(super) remover: &'a mut Remover<'s>,
+    pub(super) progress: &'a mut dyn GcProgress,
+    pub(super) report: &'a mut GcReport,
+    /// How many entries there are to delete.
+    pub(super) total: u64,
+}
+
+/// A path that nobody can make a root until it is gone.
+struct Chosen {
+    place: u32,
+    pending: Pending,
+}
+
+impl Deletion<'_, '_> {
+    /// Deletes what is planned, as long as it is still dead.
+    pub(super) fn run(&mut self, plan: Plan) -> Result<()> {
+        for leftover in plan.leftovers {
+            if self.is_over() {
+                return Ok(());
+            }
+            self.delete_leftover(leftover)?;
+        }
+        let mut order = plan.order.as_slice();
+        let mut size = FIRST_BATCH;
+        while !order.is_empty() && !self.is_over() {
+            let held = self.delete_batch(&mut order, size)?;
+            size = match held {
+                held if held > LONG_HOLD => (size / 2).max(1),
+                held if held < SHORT_HOLD => (size * 2).min(LARGEST_BATCH),
+                _ => size,
+            };
+        }
+        Ok(())
+    }
+
+    fn is_over(&mut self) -> bool {
+        if self.progress.is_cancelled() {
+            self.report.cancelled = true;
+        }
+        self.report.cancelled || self.remover.failures() >= MOST_FAILURES
+    }
+
+    /// Deletes the first few paths of `order`; tells for how long somebody may have waited.
+    fn delete_batch(&mut self, order: &mut &[u32], size: usize) -> Result<Duration> {
+        let mut began = None;
+        let mut batch: Vec<Chosen> = Vec::with_capacity(size);
+        while batch.len() < size
+            && let Some((&place, rest)) = order.split_first()
+        {
+            if !self.marks.is_alive(place) {
+                let hash = self.graph.path(place).hash();
+                match self.locks.begin(hash) {
+                    Some(pending) => {
+                        began.get_or_insert_with(Instant::now);
+                        batch.push(Chosen { place, pending });
+                    }
+                    None if self.locks.is_temp_root(hash) => self.spare(place),
+                    // Another one in the batch has the same hash.
+                    None => break,
+                }
+            }
+            *order = rest;
+        }
+        let ids: Vec<i64> = batch.iter().map(|c| self.graph.row_id(c.place)).collect();
+        let gone = self.store.db().invalidate_rows(&ids)?;
+        let mut moved = Vec::new();
+        for (Chosen { place, pending }, is_gone) in batch.into_iter().zip(gone) {
+            match is_gone {
+                true => {
+                    let path = self.graph.path(place);
+                    self.progress.deleting(&self.store.store_dir().print(path));
+                    moved.extend(self.remover.take(&entry_name(self.graph, place)));
+                    self.report.paths.push(path.clone());
+                    self.report.deleted += 1;
+                }
+                // Nix compat: none; real Nix ends with an error.
+                false => self.spare(place),
+            }
+            drop(pending);
+        }
+        let held = began.map_or(Duration::ZERO, |began| began.elapsed());
+        self.report.times.longest_hold = self.report.times.longest_hold.max(held);
+        for moved in moved {
+            self.remover.dispose(moved);
+        }
+        self.tell();
+        Ok(held)
+    }
+
+    /// Somebody uses the path at `place` by now.
+    fn spare(&mut self, place: u32) {
+        self.report.spared += 1;
+        self.marks.mark(self.graph, place);
+    }
+
+    fn delete_leftover(&mut self, leftover: Leftover) -> Result<()> {
+        let began = Instant::now();
+        let pending = match &leftover.hash {
+            Some(hash) => match self.locks.begin(hash) {
+                Some(pending) => Some(pending),
+                None => {
+                    self.report.spared += 1;
+                    return Ok(());
+                }
+            },
+            None => None,
+        };
+        // Some programs register what they have not pinned.
+        if let Some(path) = &leftover.path
+            && self.store.db().is_valid(path)?
+        {
+            self.report.spared += 1;
+            return Ok(());
+        }
+        let lock = match self.lock(&leftover) {
+            Ok(lock) => lock,
+            Err(Held) => return Ok(()),
+        };
+        let name = leftover.text();
+        self.progress
+            .deleting(&format!("{}/{name}", self.store.store_dir()));
+        let moved = self.remover.take(&leftover.name);
+        drop((lock, pending));
+        self.report.times.longest_hold = self.report.times.longest_hold.max(began.elapsed());
+        if let Some(moved) = moved {
+            self.remover.dispose(moved);
+        }
+        match leftover.path {
+            Some(path) => self.report.paths.push(path),
+            None => self.report.leftovers.push(name),
+        }
+        self.report.deleted += 1;
+        self.tell();
+        Ok(())
+    }
+
+    /// Locks a temporary directory, as the one who uses it does.
+    fn lock(&self, leftover: &Leftover) -> Result<Option<OwnedFd>, Held> {
+        if !leftover.may_be_locked() {
+            return Ok(None);
+        }
+        let open = |name: &CStr| {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            openat(self.store.store_fd(), name, flags, Mode::empty())
+        };
+        // What isn't a directory, or can't be opened, nobody has locked.
+        let Ok(dir) = open(&leftover.name) else {
+            return Ok(None);
+        };
+        match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => Err(Held),
+            _ => Ok(Some(dir)),
+        }
+    }
+
+    fn tell(&mut self) {
+        let freed = self.remover.freed();
+        self.progress
+            .progress(self.report.deleted, self.total, freed);
+    }
+}
+
+/// Somebody uses a temporary directory.
+struct Held;
+
+const FIRST_BATCH: usize = 16;
+const LARGEST_BATCH: usize = 256;
+/// Those who want to use a path that is just being deleted should hardly notice.
+const SHORT_HOLD: Duration = Duration::from_millis(4);
+const LONG_HOLD: Duration = Duration::from_millis(12);
+/// After so many entries that can't be removed, no more are tried.
+const MOST_FAILURES: usize = 16;
