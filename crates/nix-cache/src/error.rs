@@ -18,6 +18,9 @@ pub enum CacheError {
     /// The address is of another kind.
     #[error("'{0}' is not the address of a cache: it must begin with file://, http:// or https://")]
     Address(String),
+    /// Nobody is believed to vouch for servers.
+    #[error("cannot use '{0}': there is no file with certificates of authorities")]
+    NoCertificates(String),
     /// There is no description at the address.
     #[error("'{0}' does not appear to be a binary cache: it has no file 'nix-cache-info'")]
     NoCache(String),

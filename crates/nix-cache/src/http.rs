@@ -18,18 +18,18 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn new(options: &CacheOptions) -> Self {
-        let mut tls = TlsConfig::builder();
-        if let Some(bundle) = &options.ca_bundle {
-            let certificates = parse_pem(bundle).filter_map(|item| match item {
-                Ok(PemItem::Certificate(certificate)) => Some(certificate),
-                // What else is in the file isn't needed.
-                _ => None,
-            });
-            let certificates: Vec<_> = certificates.collect();
-            tls = tls.root_certs(RootCerts::from(certificates));
-        }
+        let bundle = options.ca_bundle.as_deref().unwrap_or_default();
+        let certificates = parse_pem(bundle).filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            // What else is in the file isn't needed.
+            _ => None,
+        });
+        // Never those that come with the library.
+        let roots = RootCerts::from(certificates.collect::<Vec<_>>());
         let agent = Agent::config_builder()
-            .tls_config(tls.build())
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            // Nobody below the command line looks at the environment.
+            .proxy(None)
             .http_status_as_error(false)
             .accept_encoding("identity")
             .user_agent(concat!("nix-serve/", env!("CARGO_PKG_VERSION")))

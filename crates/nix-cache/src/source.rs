@@ -15,8 +15,8 @@ use crate::narinfo::NarInfo;
 /// How servers are asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheOptions {
-    /// Certificates of the authorities that are believed, in PEM; those of the program if
-    /// there are none.
+    /// Certificates of the authorities that are believed, in PEM; without them no
+    /// https:// address can be used.
     pub ca_bundle: Option<Vec<u8>>,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
@@ -63,6 +63,9 @@ impl CacheSource {
     /// # Errors
     /// The address is of another kind, there is no cache, or it is for another directory.
     pub fn open(address: &str, dir: &StoreDir, options: &CacheOptions) -> Result<Self> {
+        if address.starts_with("https:") && options.ca_bundle.is_none() {
+            return Err(CacheError::NoCertificates(address.to_owned()));
+        }
         // Parameters are for those who write to caches.
         let base = address.split('?').next().unwrap_or(address);
         let place = match base.strip_prefix("file://") {

@@ -25,6 +25,7 @@ mod path_arg;
 mod progress;
 mod query_args;
 mod remote;
+mod repair_sources;
 mod report;
 mod run;
 mod sealed;
@@ -36,6 +37,7 @@ mod stderr_queue;
 mod store_args;
 mod store_face;
 mod supervise_face;
+mod verify_args;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, Read};

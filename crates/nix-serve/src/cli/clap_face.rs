@@ -3,6 +3,7 @@
 
 mod building;
 mod trusting;
+mod verifying;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,12 +14,12 @@ use clap_complete::Shell;
 use super::drv_args::DrvCommand;
 use super::log_format::LogFormat;
 use super::low_args::{
-    AddArgs, Command, Contents, CopyArgs, DEFAULT_VERBOSITY, Direction, GlobalArgs, LowArgs,
-    PathInfoArgs,
+    AddArgs, Command, CopyArgs, DEFAULT_VERBOSITY, Direction, GlobalArgs, LowArgs, PathInfoArgs,
 };
 
 use building::{BUILD_EXAMPLES, BuildOptions, parse_time};
 use trusting::{AUDIT_EXAMPLES, AUTHORIZE_EXAMPLES, AuditOptions, AuthorizeOptions, RoleOptions};
+use verifying::{VERIFY_EXAMPLES, VerifyOptions};
 
 /// Parses the whole command line.
 pub(crate) fn parse(argv: &[OsString]) -> Result<LowArgs, clap::Error> {
@@ -178,11 +179,7 @@ enum Own {
     Init,
     /// Compare the database with what is on disk
     #[command(after_help = VERIFY_EXAMPLES)]
-    Verify {
-        /// Read and hash every file.
-        #[arg(long)]
-        check_contents: bool,
-    },
+    Verify(VerifyOptions),
     /// Register paths that are on disk; their registrations are on stdin
     #[command(after_help = LOAD_DB_EXAMPLES)]
     LoadDb,
@@ -303,10 +300,7 @@ impl From<Own> for Command {
                 json: options.json,
             }),
             Own::Init => Self::Init,
-            Own::Verify { check_contents } => Self::Verify(match check_contents {
-                true => Contents::Check,
-                false => Contents::Trust,
-            }),
+            Own::Verify(options) => Self::Verify(options.into()),
             Own::LoadDb => Self::LoadDb,
             Own::DumpDb { paths } => Self::DumpDb(paths),
             Own::Drv { command } => Self::Drv(command),
@@ -383,11 +377,6 @@ Examples:
 const INIT_EXAMPLES: &str = "\
 Examples:
   nix-serve init --store local?root=/tmp/store";
-const VERIFY_EXAMPLES: &str = "\
-Examples:
-  nix-serve verify --check-contents --store local?root=/tmp/store
-
-The exit status is 1 if something is wrong.";
 const LOAD_DB_EXAMPLES: &str = "\
 Examples:
   nix-store --dump-db | nix-serve load-db --store local?root=/mnt";

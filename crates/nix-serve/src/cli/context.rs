@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use nix_base::{PublicKey, StoreDir};
 use nix_build::BuildConfig;
 use nix_store_core::{Access, LocalStore, StoreConfig, StoreLayout};
@@ -127,6 +127,17 @@ impl Context {
     pub(crate) fn layout(&self, command: &str) -> anyhow::Result<StoreLayout> {
         let settings = self.settings()?;
         Ok(self.address(&settings)?.require_local(command)?.layout)
+    }
+
+    /// Opens another local store than that of the command, to read from it.
+    pub(crate) fn open_other_store(&self, address: &str) -> anyhow::Result<LocalStore> {
+        let parsed = Address::parse(address, &self.environment)?;
+        let config = store_config(
+            parsed.require_local("a source")?,
+            self.settings()?,
+            Purpose::Read,
+        );
+        LocalStore::open(config).with_context(|| format!("cannot open store '{address}'"))
     }
 
     /// Opens the local store for `command`.

@@ -12,6 +12,7 @@ use super::drv_args::DrvCommand;
 use super::log_format::LogFormat;
 use super::query_args::QueryArgs;
 use super::store_args::{CollectGarbageArgs, StoreOperation};
+use super::verify_args::VerifyArgs;
 use crate::policy::{Capability, KeyName};
 
 /// A parsed command line.
@@ -92,7 +93,7 @@ pub(crate) enum Command {
     /// Make a store.
     Init,
     /// Compare the database with what is on disk.
-    Verify(Contents),
+    Verify(VerifyArgs),
     /// Register paths whose registrations are on stdin.
     LoadDb,
     /// Print registrations; of all paths if none is named.
@@ -186,15 +187,6 @@ pub(crate) struct AuditArgs {
     pub(crate) json: bool,
     /// Nothing earlier, in milliseconds since 1970.
     pub(crate) since: Option<u64>,
-}
-
-/// Whether contents are read and hashed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Contents {
-    /// Only what is there.
-    Trust,
-    /// Every file.
-    Check,
 }
 
 /// Arguments of copying.

@@ -22,7 +22,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<ExitCod
         Command::Restore(path) => commands::restore::run(&path),
         Command::PathInfo(args) => commands::path_info::run(&args, context),
         Command::Init => commands::init::run(context),
-        Command::Verify(contents) => commands::verify::run(contents, context),
+        Command::Verify(args) => commands::verify::run(&args, context),
         Command::LoadDb => commands::load_db::run(context),
         Command::DumpDb(paths) => commands::dump_db::run(&paths, context),
         Command::Query(args) => commands::query::run(&args, context),

@@ -93,6 +93,36 @@ impl RemoteStore {
         }
     }
 
+    /// Has `take` read the NAR of `path` while it comes, exactly to its end.
+    ///
+    /// # Errors
+    /// The path isn't valid there, `take` fails, or the connection does. It is closed then.
+    pub fn read_archive(
+        &mut self,
+        path: &StorePath,
+        take: &mut dyn FnMut(&mut dyn BufRead) -> Result<(), BoxError>,
+    ) -> Result<()> {
+        let mut refused = None;
+        let received = self.connection.exchange(
+            ServeCommand::DumpStorePath,
+            RequestSize::Small,
+            |dir, to_server| to_server.write_path(dir, path),
+            |_, _, from_server| {
+                take(from_server).map_err(|error| {
+                    refused = Some(error);
+                    WireError::UnexpectedEof("the NAR").into()
+                })
+            },
+        );
+        match refused {
+            Some(source) => Err(ClientError::Dump {
+                path: self.connection.store_dir().print(path),
+                source,
+            }),
+            None => received,
+        }
+    }
+
     /// Ends the connection.
     pub fn finish(self) {
         self.connection.finish();
