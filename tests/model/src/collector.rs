@@ -1,0 +1,189 @@
+//! Steps of a collector: `lock::CollectorLocks`, `lock::Pending` and `LocalStore::collect_garbage`.
+
+use crate::fault::Fault;
+use crate::model::StoreModel;
+use crate::state::{At, CLIENTS, Client, Collector, CollectorAt, Disk, Paths, RootsFile, State};
+
+/// Whether the collector, or one that waits for the collector lock, can take a step of its own.
+pub(crate) fn may_go_on(state: &State) -> bool {
+    match state.collector.at {
+        CollectorAt::Off => state.left.collectors > 0,
+        CollectorAt::ReadFiles => state.clients.iter().all(|client| client.read),
+        _ => true,
+    }
+}
+
+pub(crate) fn step(model: &StoreModel, state: &mut State) {
+    let links_first = model.links_first;
+    match state.collector.at {
+        CollectorAt::Off => {
+            state.left.collectors -= 1;
+            state.collector.at = CollectorAt::Listen;
+        }
+        CollectorAt::Listen if links_first => state.collector.at = CollectorAt::ReadLinks,
+        CollectorAt::Listen => state.collector.at = CollectorAt::ReadFiles,
+        CollectorAt::ReadFiles => {
+            forget_files(&mut state.clients);
+            state.collector.at = match links_first {
+                true => CollectorAt::Mark,
+                false => CollectorAt::ReadLinks,
+            };
+        }
+        CollectorAt::ReadLinks => {
+            state.collector.roots.add(state.disk.links);
+            state.collector.at = match links_first {
+                true => CollectorAt::ReadFiles,
+                false => CollectorAt::Mark,
+            };
+        }
+        CollectorAt::Mark => {
+            state.collector.dead = dead(&state.disk, state.collector.roots);
+            go_to_next(&mut state.collector);
+        }
+        CollectorAt::Begin => begin(model, &mut state.collector),
+        CollectorAt::RemoveRow => remove_row(model, state),
+        CollectorAt::RemoveFiles => remove_files(model, state),
+        CollectorAt::StopListening => {
+            state.collector = Collector {
+                at: CollectorAt::Unlock,
+                ..Collector::default()
+            };
+            hang_up(state);
+        }
+        CollectorAt::Unlock => state.collector.at = CollectorAt::Off,
+    }
+}
+
+/// Whether the collector can look at the file of a client now.
+pub(crate) fn may_read(state: &State, number: usize) -> bool {
+    state.collector.at == CollectorAt::ReadFiles && !state.clients[number].read
+}
+
+/// The collector tries the lock of the file: if it can be had, the owner is dead.
+pub(crate) fn read_file(_model: &StoreModel, state: &mut State, number: usize) {
+    let client = &mut state.clients[number];
+    client.read = true;
+    match client.file {
+        RootsFile::None | RootsFile::Removed => {}
+        RootsFile::Young => client.file = RootsFile::Removed,
+        RootsFile::Owned => state.collector.roots.add(client.records),
+    }
+}
+
+/// Whether the thread that listens can answer this client: not while its path is being deleted.
+pub(crate) fn may_answer(model: &StoreModel, state: &State, number: usize) -> bool {
+    let client = &state.clients[number];
+    let waits = matches!(client.at, At::Answer | At::AnswerAgain);
+    let published = match model.has(Fault::PendingNotPublished) {
+        true => Paths::NONE,
+        false => state.collector.pending,
+    };
+    waits && state.collector.at.listens() && !published.meets(client.unheard.first())
+}
+
+pub(crate) fn answer(model: &StoreModel, state: &mut State, number: usize) {
+    let client = &mut state.clients[number];
+    let path = client.unheard.first();
+    state.collector.roots.add(path);
+    client.unheard.remove(path);
+    if client.unheard.is_empty() {
+        crate::client::after_announcing(model, client);
+    }
+}
+
+/// The connections to a collector that ends break: their clients see whether another runs.
+pub(crate) fn hang_up(state: &mut State) {
+    forget_files(&mut state.clients);
+    for client in &mut state.clients {
+        match client.at {
+            At::Answer => client.at = At::Ask,
+            At::AnswerAgain => client.at = At::AskAgain,
+            _ => {}
+        }
+    }
+}
+
+fn forget_files(clients: &mut [Client; CLIENTS]) {
+    for client in clients {
+        client.read = false;
+    }
+}
+
+/// What isn't reached from a root and lies in the store, valid or not.
+fn dead(disk: &Disk, roots: Paths) -> Paths {
+    let alive = roots.and(disk.rows).closure().or(roots);
+    let there = disk.rows.or(disk.whole).or(disk.torn).or(disk.lock_files);
+    there.without(alive)
+}
+
+fn go_to_next(collector: &mut Collector) {
+    collector.pending = Paths::NONE;
+    collector.at = match collector.dead.is_empty() {
+        true => CollectorAt::StopListening,
+        false => CollectorAt::Begin,
+    };
+}
+
+/// Publishes the path and looks at the roots, in one step: both are under one mutex.
+fn begin(model: &StoreModel, collector: &mut Collector) {
+    let path = collector.dead.last();
+    let only_first = model.has(Fault::CollectorChecksOnlyTheFirst);
+    let looks = !(only_first && collector.decided);
+    collector.decided = only_first;
+    if looks && collector.roots.has(path) {
+        collector.dead.remove(path);
+        go_to_next(collector);
+        return;
+    }
+    collector.pending = path;
+    collector.at = match model.has(Fault::RowRemovedLast) {
+        true => CollectorAt::RemoveFiles,
+        false => CollectorAt::RemoveRow,
+    };
+}
+
+/// One transaction: no other valid path may refer to it.
+fn remove_row(model: &StoreModel, state: &mut State) {
+    let path = state.collector.pending;
+    let referrers = state.disk.rows.and(path.referrers());
+    let kept = !referrers.is_empty() && !model.has(Fault::CollectorIgnoresReferrers);
+    if kept && state.disk.rows.has(path) {
+        state.collector.dead.remove(path);
+        go_to_next(&mut state.collector);
+        return;
+    }
+    state.disk.rows.remove(path);
+    if model.has(Fault::RowRemovedLast) {
+        state.collector.dead.remove(path);
+        go_to_next(&mut state.collector);
+    } else {
+        state.collector.at = CollectorAt::RemoveFiles;
+    }
+}
+
+/// The files and the lock file, whoever has it open.
+fn remove_files(model: &StoreModel, state: &mut State) {
+    let path = state.collector.pending;
+    state.disk.whole.remove(path);
+    state.disk.torn.remove(path);
+    state.disk.flushed.remove(path);
+    state.unlink_lock_file(path);
+    if model.has(Fault::RowRemovedLast) {
+        state.collector.at = CollectorAt::RemoveRow;
+    } else {
+        state.collector.dead.remove(path);
+        go_to_next(&mut state.collector);
+    }
+}
+
+impl State {
+    /// Who has the lock file open has it open still, without a name.
+    pub(crate) fn unlink_lock_file(&mut self, path: Paths) {
+        self.disk.lock_files.remove(path);
+        for client in &mut self.clients {
+            let gone = client.open.and(path);
+            client.open.remove(gone);
+            client.stale.add(gone);
+        }
+    }
+}
