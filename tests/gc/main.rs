@@ -7,5 +7,6 @@
     reason = "a test that can't do its work has failed"
 )]
 
+mod crowd;
 mod roots;
 mod sockets;
