@@ -90,6 +90,21 @@ impl ValidPathInfo {
         self.info.sigs.iter().any(signed)
     }
 
+    /// The names of those of `keys` that signed this, one for each signature that verifies.
+    #[must_use]
+    pub fn trusted_signers<'k>(&self, dir: &StoreDir, keys: &'k [PublicKey]) -> Vec<&'k str> {
+        if self.info.sigs.is_empty() || keys.is_empty() {
+            return Vec::new();
+        }
+        let text = self.fingerprint(dir);
+        let signer = |sig| {
+            let mut keys = keys.iter();
+            keys.find(|key| key.verifies(text.as_bytes(), sig))
+                .map(PublicKey::name)
+        };
+        self.info.sigs.iter().filter_map(signer).collect()
+    }
+
     /// Whether the path follows from the content address; `None` if there is none.
     #[must_use]
     pub fn content_address_matches(&self, dir: &StoreDir) -> Option<bool> {

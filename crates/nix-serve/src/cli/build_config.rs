@@ -10,8 +10,6 @@
 //!
 //! `sandbox-fallback` is off unless switched on, unlike upstream.
 
-mod secret_keys;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,8 +23,8 @@ use nix_build::request::BuildLimits;
 
 use super::config::{Config, ConfigError};
 use super::env::Environment;
+use super::secret_keys::read_secret_keys;
 use super::settings::build_users_group;
-use secret_keys::read_secret_keys;
 
 /// How builds run on this machine, according to its settings.
 pub(crate) fn build_config(

@@ -2,6 +2,8 @@
 //! pages made from the same description.
 
 mod building;
+mod optimising;
+mod signing;
 mod trusting;
 mod verifying;
 
@@ -18,6 +20,10 @@ use super::low_args::{
 };
 
 use building::{BUILD_EXAMPLES, BuildOptions, parse_time};
+use optimising::{OPTIMISE_EXAMPLES, OptimiseOptions};
+use signing::{
+    CHECK_SIGS_EXAMPLES, CheckSigsOptions, KEY_EXAMPLES, KeyOptions, SIGN_EXAMPLES, SignOptions,
+};
 use trusting::{AUDIT_EXAMPLES, AUTHORIZE_EXAMPLES, AuditOptions, AuthorizeOptions, RoleOptions};
 use verifying::{VERIFY_EXAMPLES, VerifyOptions};
 
@@ -180,6 +186,21 @@ enum Own {
     /// Compare the database with what is on disk
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(VerifyOptions),
+    /// Make files with the same contents one, to free disk space
+    #[command(after_help = OPTIMISE_EXAMPLES)]
+    Optimise(OptimiseOptions),
+    /// Make keys for signatures
+    #[command(after_help = KEY_EXAMPLES)]
+    Key {
+        #[command(subcommand)]
+        command: KeyOptions,
+    },
+    /// Sign paths
+    #[command(after_help = SIGN_EXAMPLES)]
+    Sign(SignOptions),
+    /// Say which paths are signed by nobody who is trusted
+    #[command(after_help = CHECK_SIGS_EXAMPLES)]
+    CheckSigs(CheckSigsOptions),
     /// Register paths that are on disk; their registrations are on stdin
     #[command(after_help = LOAD_DB_EXAMPLES)]
     LoadDb,
@@ -301,6 +322,10 @@ impl From<Own> for Command {
             }),
             Own::Init => Self::Init,
             Own::Verify(options) => Self::Verify(options.into()),
+            Own::Optimise(options) => Self::Optimise(options.into()),
+            Own::Key { command } => Self::Key(command.into()),
+            Own::Sign(options) => Self::Sign(options.into()),
+            Own::CheckSigs(options) => Self::CheckSigs(options.into()),
             Own::LoadDb => Self::LoadDb,
             Own::DumpDb { paths } => Self::DumpDb(paths),
             Own::Drv { command } => Self::Drv(command),

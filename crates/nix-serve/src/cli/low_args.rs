@@ -9,7 +9,9 @@ use std::path::PathBuf;
 
 use super::build_args::BuildArgs;
 use super::drv_args::DrvCommand;
+use super::key_args::{CheckSigsArgs, KeyCommand, SignArgs};
 use super::log_format::LogFormat;
+use super::optimise_args::OptimiseArgs;
 use super::query_args::QueryArgs;
 use super::store_args::{CollectGarbageArgs, StoreOperation};
 use super::verify_args::VerifyArgs;
@@ -94,6 +96,14 @@ pub(crate) enum Command {
     Init,
     /// Compare the database with what is on disk.
     Verify(VerifyArgs),
+    /// Make files with the same contents one.
+    Optimise(OptimiseArgs),
+    /// Make keys for signatures.
+    Key(KeyCommand),
+    /// Sign paths.
+    Sign(SignArgs),
+    /// Say which paths are signed by nobody who is trusted.
+    CheckSigs(CheckSigsArgs),
     /// Register paths whose registrations are on stdin.
     LoadDb,
     /// Print registrations; of all paths if none is named.

@@ -83,6 +83,11 @@ pub trait OptimiseProgress: Sync {
 
     /// A file of a path was looked at.
     fn file(&self) {}
+
+    /// Whether to go on within a path; false breaks the run off.
+    fn go_on(&self) -> bool {
+        true
+    }
 }
 
 impl LocalStore {

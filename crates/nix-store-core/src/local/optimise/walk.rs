@@ -342,6 +342,10 @@ impl<'w> Worker<'w> {
             if self.walk.stopped.load(Ordering::Relaxed) {
                 break;
             }
+            if !self.walk.progress.go_on() {
+                self.walk.stop();
+                break;
+            }
             if matches!(kind, FileType::RegularFile | FileType::Symlink) {
                 self.file(touched.dir().fd.as_fd(), &name, Some(touched), None)?;
             }

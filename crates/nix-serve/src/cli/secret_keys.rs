@@ -1,4 +1,5 @@
-//! The keys that sign what is built, from the files that `secret-key-files` names.
+//! Secret keys from files: those that `secret-key-files` names, which sign what is built, and
+//! those of commands.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::cli::env::Environment;
 
 /// Reads the keys. No part of them is in an error.
-pub(super) fn read_secret_keys(
+pub(crate) fn read_secret_keys(
     files: &[&str],
     environment: &Environment,
 ) -> anyhow::Result<Vec<SecretKey>> {
@@ -26,7 +27,8 @@ pub(super) fn read_secret_keys(
         .collect()
 }
 
-fn read_secret_key(path: &Path, environment: &Environment) -> anyhow::Result<SecretKey> {
+/// Reads one key. No part of it is in an error.
+pub(crate) fn read_secret_key(path: &Path, environment: &Environment) -> anyhow::Result<SecretKey> {
     let file = File::open(path)?;
     let mode = file.metadata()?.mode();
     // Whoever fills a directory of credentials sees to it that nobody else gets in.
@@ -42,6 +44,11 @@ fn read_secret_key(path: &Path, environment: &Environment) -> anyhow::Result<Sec
             path.display()
         );
     }
+    parse_secret_key(file)
+}
+
+/// Reads one key from `file`, wherever it comes from.
+pub(crate) fn parse_secret_key(file: impl Read) -> anyhow::Result<SecretKey> {
     let mut text = Zeroizing::new(String::with_capacity(MAX_KEY_FILE));
     file.take(MAX_KEY_FILE as u64).read_to_string(&mut text)?;
     Ok(text.trim().parse()?)

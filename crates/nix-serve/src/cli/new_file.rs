@@ -1,0 +1,84 @@
+//! Files that appear complete, with their modes, or not at all.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Whether a file that is there is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Replace {
+    /// It is an error that there is one.
+    No,
+    /// It gives way.
+    Yes,
+}
+
+/// Writes `contents` to a new file at `path`.
+pub(crate) fn write_new_file(
+    path: &Path,
+    contents: &[u8],
+    mode: u32,
+    replace: Replace,
+) -> io::Result<()> {
+    let temp = Temporary::create(path, mode)?;
+    let mut file = &temp.file;
+    file.write_all(contents)?;
+    file.sync_all()?;
+    temp.appear(path, replace)
+}
+
+/// A file under another name; removed when dropped.
+struct Temporary {
+    file: File,
+    path: PathBuf,
+}
+
+impl Temporary {
+    fn create(beside: &Path, mode: u32) -> io::Result<Self> {
+        let mut name = beside.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".tmp-{}", std::process::id()));
+        let path = beside.with_file_name(name);
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(mode);
+        let file = options.open(&path)?;
+        Ok(Self { file, path })
+    }
+
+    fn appear(self, path: &Path, replace: Replace) -> io::Result<()> {
+        match replace {
+            Replace::Yes => std::fs::rename(&self.path, path),
+            // Unlike a rename, it never takes the place of another file.
+            Replace::No => std::fs::hard_link(&self.path, path),
+        }
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // It is gone if it was renamed.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_only_on_demand() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("key");
+        write_new_file(&file, b"one", 0o600, Replace::No).unwrap();
+        let error = write_new_file(&file, b"two", 0o600, Replace::No).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&file).unwrap(), b"one");
+        write_new_file(&file, b"three", 0o600, Replace::Yes).unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"three");
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}
