@@ -1,138 +1,161 @@
 //! `nix-store --query`.
 
+mod binding;
+mod closure;
+mod graphs;
+mod lookup;
+mod paths;
+mod roots;
+mod tree;
+
+use std::cell::RefCell;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-use nix_base::{StorePath, StorePathSet};
-use nix_store_core::{Error, IncludeOutputs, LocalStore, Store};
+use nix_base::StorePath;
+use nix_store_core::{Error, LocalStore, Store};
 
-use super::order::sorted_by_references;
+use crate::cli::build_args::{BuildArgs, Links, Print};
 use crate::cli::context::{Context, Purpose};
-use crate::cli::query_args::{Query, QueryArgs};
 use crate::cli::output::Output;
-use crate::cli::path_arg::{store_path, store_paths};
+use crate::cli::path_arg::store_path;
+use crate::cli::query_args::{Query, QueryArgs};
+use graphs::Language;
+use lookup::{Fault, Lookup, ask};
 
 /// Prints the answer.
 pub(crate) fn run(args: &QueryArgs, context: &Context) -> anyhow::Result<ExitCode> {
     if args.query == Query::Resolve {
         return resolve(args, context);
     }
+    if args.force_realise {
+        let built = super::build::run(&realisation(args, context), context)?;
+        if built != ExitCode::SUCCESS {
+            return Ok(built);
+        }
+    }
     let store = context.open_store("--query", Purpose::Read)?;
     // Nix compat: one answer for each argument, in their order.
     let mut asked = Vec::new();
     for argument in &args.paths {
         let path = store_path(argument, store.layout())?;
-        match args.use_output {
-            true => asked.extend(outputs(&store, path)?),
+        match args.use_output && knows_outputs(&args.query) {
+            true => asked.extend(paths::outputs(&store, path)?),
             false => asked.push(path),
         }
     }
-    let lines = answer(&store, args, asked)?;
-    Output::of_process()?.print(&lines.concat())?;
-    Ok(ExitCode::SUCCESS)
+    let mut answer = Vec::new();
+    let result = write(&store, args, context, &asked, &mut answer);
+    // What was found before something went wrong is printed all the same.
+    std::io::Write::write_all(&mut Output::of_process()?, &answer)
+        .map_err(|error| anyhow::Error::new(error).context("cannot write to stdout"))?;
+    result.map(|()| ExitCode::SUCCESS)
 }
 
 fn resolve(args: &QueryArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let layout = context.layout("--query")?;
     let mut output = Output::of_process()?;
-    for path in store_paths(&args.paths, &layout)? {
+    for argument in &args.paths {
+        let path = store_path(argument, &layout)?;
         output.line(&layout.store_dir.print(&path))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The lines of the answer about `asked`, each with its line break.
-fn answer(
+/// What `--force-realise` builds.
+fn realisation(args: &QueryArgs, context: &Context) -> BuildArgs {
+    BuildArgs {
+        targets: args.paths.clone(),
+        on: None,
+        check: false,
+        repair: false,
+        dry_run: false,
+        links: Links::None,
+        print: Print::Nothing,
+        ignore_unknown: false,
+        show_log: !context.global().no_build_output,
+        warn_of_no_root: context.global().warns_of_no_root,
+    }
+}
+
+/// Whether `--use-output` has an effect on a query.
+fn knows_outputs(query: &Query) -> bool {
+    !matches!(
+        query,
+        Query::Outputs | Query::Binding(_) | Query::Tree | Query::Graph | Query::GraphMl
+    )
+}
+
+fn write(
     store: &LocalStore,
     args: &QueryArgs,
-    asked: Vec<StorePath>,
-) -> anyhow::Result<Vec<String>> {
-    let full = |path: &StorePath| format!("{}\n", store.store_dir().display(path));
-    let sorted = |paths: StorePathSet| -> anyhow::Result<Vec<String>> {
-        Ok(sorted_by_references(store, &paths)?
-            .iter()
-            .map(full)
-            .collect())
-    };
-    let info = |path: &StorePath| {
-        store
-            .query_path_info(path)?
-            .ok_or_else(|| Error::not_valid(store.store_dir(), path))
-    };
-    let mut lines = Vec::new();
-    match args.query {
+    context: &Context,
+    asked: &[StorePath],
+    out: &mut Vec<u8>,
+) -> anyhow::Result<()> {
+    let dir = store.store_dir();
+    match &args.query {
         Query::Outputs => {
             for path in asked {
-                lines.extend(outputs(store, path)?.iter().map(full));
+                paths::print(dir, &paths::outputs(store, path.clone())?, out);
             }
         }
-        Query::Requisites => {
-            let include = match args.include_outputs {
-                true => IncludeOutputs::Yes,
-                false => IncludeOutputs::No,
-            };
-            lines = sorted(store.closure(&asked.into_iter().collect(), include)?)?;
-        }
-        Query::References => lines = sorted(union(&asked, |path| store.query_references(path))?)?,
-        Query::Referrers => lines = sorted(union(&asked, |path| store.query_referrers(path))?)?,
-        Query::ReferrersClosure => lines = sorted(referrers_closure(store, asked)?)?,
-        Query::ValidDerivers => {
-            let derivers = union(&asked, |path| store.query_valid_derivers(path))?;
-            lines.extend(derivers.iter().map(full));
-        }
-        Query::Deriver => {
-            for path in &asked {
-                let deriver = info(path)?.info.deriver;
+        Query::Binding(name) => binding::print(store, name, asked, out)?,
+        Query::Deriver | Query::Hash | Query::Size => of_each(store, &args.query, asked, out)?,
+        Query::Roots => roots::print(store, context, asked, out)?,
+        Query::Tree => drawn(store, out, |lookup, out| {
+            tree::draw(lookup, dir, asked, out)
+        })?,
+        Query::Graph => drawn(store, out, |lookup, out| {
+            graphs::write(lookup, dir, Language::Dot, asked, out)
+        })?,
+        Query::GraphMl => drawn(store, out, |lookup, out| {
+            graphs::write(lookup, dir, Language::GraphMl, asked, out)
+        })?,
+        query => paths::print(
+            dir,
+            &paths::find(store, query, args.include_outputs, asked)?,
+            out,
+        ),
+    }
+    Ok(())
+}
+
+/// What `draw` writes, also if it fails half-way.
+fn drawn(
+    store: &LocalStore,
+    out: &mut Vec<u8>,
+    draw: impl Fn(&mut dyn Lookup, &mut Vec<u8>) -> Result<(), Fault>,
+) -> anyhow::Result<()> {
+    let out = RefCell::new(out);
+    ask(store, |lookup| {
+        let mut out = out.borrow_mut();
+        out.clear();
+        draw(lookup, &mut out)
+    })
+}
+
+/// A line for each path.
+fn of_each(
+    store: &LocalStore,
+    query: &Query,
+    asked: &[StorePath],
+    out: &mut Vec<u8>,
+) -> anyhow::Result<()> {
+    for path in asked {
+        let info = store
+            .query_path_info(path)?
+            .ok_or_else(|| Error::not_valid(store.store_dir(), path))?;
+        let text = match query {
+            Query::Hash => info.nar_hash.to_prefixed_nix32(),
+            Query::Size => info.nar_size.to_string(),
+            _ => match &info.deriver {
+                Some(deriver) => store.store_dir().print(deriver),
                 // Nix compat: its words.
-                lines.push(deriver.map_or("unknown-deriver\n".into(), |drv| full(&drv)));
-            }
-        }
-        Query::Hash => {
-            for path in &asked {
-                lines.push(format!("{}\n", info(path)?.nar_hash.to_prefixed_nix32()));
-            }
-        }
-        Query::Size => {
-            for path in &asked {
-                lines.push(format!("{}\n", info(path)?.nar_size));
-            }
-        }
-        _ => {}
+                None => "unknown-deriver".to_owned(),
+            },
+        };
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'\n');
     }
-    Ok(lines)
-}
-
-fn union(
-    paths: &[StorePath],
-    query: impl Fn(&StorePath) -> Result<StorePathSet, Error>,
-) -> Result<StorePathSet, Error> {
-    let mut all = StorePathSet::new();
-    for path in paths {
-        all.append(&mut query(path)?);
-    }
-    Ok(all)
-}
-
-fn referrers_closure(store: &LocalStore, asked: Vec<StorePath>) -> Result<StorePathSet, Error> {
-    let mut seen: StorePathSet = asked.iter().cloned().collect();
-    let mut todo = asked;
-    while let Some(path) = todo.pop() {
-        for referrer in store.query_referrers(&path)? {
-            if seen.insert(referrer.clone()) {
-                todo.push(referrer);
-            }
-        }
-    }
-    Ok(seen)
-}
-
-/// The outputs of a derivation; anything else is its own output.
-fn outputs(store: &LocalStore, path: StorePath) -> anyhow::Result<Vec<StorePath>> {
-    if !path.is_derivation() {
-        return Ok(vec![path]);
-    }
-    let outputs = store
-        .query_derivation_outputs(&path)
-        .with_context(|| format!("cannot look up the outputs of '{path}'"))?;
-    Ok(outputs.into_iter().map(|(_, path)| path).collect())
+    Ok(())
 }
