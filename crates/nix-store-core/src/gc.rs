@@ -16,5 +16,5 @@ mod roots;
 mod specific;
 
 pub use options::{AutoGc, GcAction, GcOptions, GcPolicy};
-pub use report::{GcPhase, GcProgress, GcReport, GcTimes};
+pub use report::{Freed, GcPhase, GcProgress, GcReport, GcTimes};
 pub use roots::{ProcessUse, Root, RootNote, RootOptions, RootSource, Roots};

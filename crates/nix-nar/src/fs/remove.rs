@@ -37,6 +37,8 @@ pub struct RemoveStats {
     /// Bytes on disk of the files and links whose last name was removed; only
     /// [`remove_tree_measured`] looks.
     pub freed_bytes: u64,
+    /// How long these were, in bytes.
+    pub freed_lengths: u64,
 }
 
 /// Removes the entry `name` of `parent`, with all that is below it.
@@ -131,7 +133,7 @@ impl Remover {
         match unlinkat(parent, name, AtFlags::empty()) {
             Ok(()) => {
                 self.stats.files += 1;
-                self.stats.freed_bytes += bytes;
+                self.stats.count(bytes);
                 return Ok(());
             }
             Err(Errno::ISDIR) => {}
@@ -171,7 +173,7 @@ impl Remover {
                 match unlinkat(&level.dir, name, AtFlags::empty()) {
                     Ok(()) => {
                         self.stats.files += 1;
-                        self.stats.freed_bytes += bytes;
+                        self.stats.count(bytes);
                         continue;
                     }
                     Err(Errno::NOENT) => continue,
@@ -381,20 +383,27 @@ fn stat(dir: BorrowedFd<'_>, name: &CStr) -> Result<Statx, Errno> {
     )
 }
 
-/// The bytes on disk that go with the name of a file, if it has no other.
-fn bytes_of(measured: bool, dir: BorrowedFd<'_>, name: &CStr) -> u64 {
-    if !measured {
-        return 0;
+impl RemoveStats {
+    fn count(&mut self, (on_disk, length): (u64, u64)) {
+        self.freed_bytes = self.freed_bytes.saturating_add(on_disk);
+        self.freed_lengths = self.freed_lengths.saturating_add(length);
     }
-    let wanted = StatxFlags::TYPE | StatxFlags::NLINK | StatxFlags::BLOCKS;
+}
+
+/// The bytes on disk and the length that go with the name of a file, if it has no other.
+fn bytes_of(measured: bool, dir: BorrowedFd<'_>, name: &CStr) -> (u64, u64) {
+    if !measured {
+        return (0, 0);
+    }
+    let wanted = StatxFlags::TYPE | StatxFlags::NLINK | StatxFlags::BLOCKS | StatxFlags::SIZE;
     match statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, wanted) {
         Ok(stat)
             if stat.stx_nlink == 1
                 && FileType::from_raw_mode(stat.stx_mode.into()) != FileType::Directory =>
         {
-            stat.stx_blocks.saturating_mul(BLOCK)
+            (stat.stx_blocks.saturating_mul(BLOCK), stat.stx_size)
         }
-        _ => 0,
+        _ => (0, 0),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use nix_base::{StorePath, StorePathHash, StorePathSet};
+use nix_base::{StoreDir, StorePath, StorePathHash};
 
 use super::delete::Deletion;
 use super::entries::{self, Leftover};
@@ -14,7 +14,7 @@ use super::remover::Remover;
 use super::report::{GcPhase, GcProgress, GcReport};
 use super::reserved;
 use super::roots::{RootOptions, RootSource};
-use super::specific::deletable;
+use super::specific;
 use crate::db::StoreGraph;
 use crate::error::{Error, FullPath, Result};
 use crate::local::LocalStore;
@@ -27,9 +27,9 @@ impl LocalStore {
     /// only looks takes no locks and keeps nobody waiting.
     ///
     /// # Errors
-    /// The store is read-only and something is to be deleted; the roots can't be read; a path
-    /// that was named is alive; the database can't be written. What can't be removed from the
-    /// store directory is in the report.
+    /// The store is read-only and something is to be deleted; the roots can't be read; the
+    /// database can't be written. What can't be removed from the store directory, and that a
+    /// path that was named is alive, is in the report: see [`GcReport::require_dead`].
     pub fn collect_garbage(
         &self,
         options: &GcOptions,
@@ -88,7 +88,7 @@ fn survey(
         }
         _ => {}
     }
-    let (plan, alive) = found.plan(store, options)?;
+    let plan = found.plan(store, options, &mut report)?;
     report.count(&plan);
     let paths = plan
         .order
@@ -97,8 +97,7 @@ fn survey(
     report.paths = paths.collect();
     report.name_leftovers(&plan.leftovers);
     report.deleted = (plan.leftovers.len() + plan.order.len()) as u64;
-    report.freed = plan.bytes.unwrap_or(0);
-    refuse_alive(store, alive)?;
+    report.freed = plan.freed;
     Ok(report)
 }
 
@@ -122,7 +121,7 @@ fn collect(
     report.times.locking = began.elapsed();
 
     let mut found = Findings::read(store, options, Some(&locks), &mut report, progress)?;
-    let (plan, alive) = found.plan(store, options)?;
+    let plan = found.plan(store, options, &mut report)?;
     let began = Instant::now();
     progress.phase(GcPhase::Deleting);
     report.count(&plan);
@@ -158,7 +157,6 @@ fn collect(
         report.saved_by_links = Some(links.saved);
     }
     report.times.deleting = began.elapsed();
-    refuse_alive(store, alive)?;
     Ok(Some(report))
 }
 
@@ -167,6 +165,8 @@ struct Findings {
     graph: StoreGraph,
     marks: Marks,
     leftovers: Vec<Leftover>,
+    /// The hashes of temporary roots, ascending.
+    temporary: Vec<StorePathHash>,
 }
 
 impl Findings {
@@ -229,36 +229,44 @@ impl Findings {
             graph,
             marks,
             leftovers,
+            temporary,
         })
     }
 
-    /// What is to be deleted, and those of the paths asked for that are alive.
-    fn plan(&mut self, store: &LocalStore, options: &GcOptions) -> Result<(Plan, StorePathSet)> {
+    /// What is to be deleted.
+    fn plan(
+        &mut self,
+        store: &LocalStore,
+        options: &GcOptions,
+        report: &mut GcReport,
+    ) -> Result<Plan> {
         let mut leftovers = std::mem::take(&mut self.leftovers);
-        let mut alive = StorePathSet::new();
         if let GcAction::DeleteSpecific { paths, .. } = &options.action {
-            let dead = deletable(&self.graph, &self.marks, paths);
-            alive.extend(
-                paths
-                    .iter()
-                    .filter(|path| {
-                        let place = self.graph.find(path);
-                        place.is_some_and(|place| !dead.contains(&place))
-                    })
-                    .cloned(),
-            );
-            self.marks.mark_all_but(&dead);
-            leftovers.retain(|leftover| {
-                let path = leftover.path.as_ref();
-                path.is_some_and(|path| paths.contains(path))
-            });
+            let is_root = |path: &StorePath| self.temporary.binary_search(path.hash()).is_ok();
+            let chosen = specific::choose(&self.graph, &self.marks, paths, is_root);
+            self.marks.mark_all_but(&chosen.dead);
+            leftovers = chosen.leftovers;
+            report.still_alive = chosen.still_alive;
         }
-        let plan = plan(store, &self.graph, &self.marks, leftovers, options)?;
-        Ok((plan, alive))
+        plan(store, &self.graph, &self.marks, leftovers, options)
     }
 }
 
 impl GcReport {
+    /// Fails if a path that was to be deleted is alive.
+    ///
+    /// # Errors
+    /// It is.
+    pub fn require_dead(&self, store_dir: &StoreDir) -> Result<()> {
+        match &self.still_alive {
+            None => Ok(()),
+            Some(path) => {
+                let path = FullPath::new(store_dir, path);
+                Err(Error::StillAlive(Box::new(path)))
+            }
+        }
+    }
+
     fn count(&mut self, plan: &Plan) {
         self.kept_dead = plan.kept_dead;
         self.reached_limit = plan.reached_limit;
@@ -272,16 +280,5 @@ impl GcReport {
             }
         }
         self.paths.sort_unstable();
-    }
-}
-
-/// Fails if something that was to be deleted is alive.
-fn refuse_alive(store: &LocalStore, alive: StorePathSet) -> Result<()> {
-    match alive.first() {
-        None => Ok(()),
-        Some(path) => Err(Error::StillAlive(Box::new(FullPath::new(
-            store.store_dir(),
-            path,
-        )))),
     }
 }

@@ -61,7 +61,8 @@ pub(super) fn each_name(
 }
 
 impl Leftover {
-    fn of(name: &std::ffi::CStr) -> Self {
+    /// The entry called `name`.
+    pub(super) fn of(name: &std::ffi::CStr) -> Self {
         let bytes = name.to_bytes();
         let path = StorePath::from_base_name_bytes(bytes).ok();
         // A lock beside a path with a long name is no path any more, but belongs to it.

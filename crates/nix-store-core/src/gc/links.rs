@@ -8,14 +8,15 @@ use rustix::fs::{AtFlags, unlinkat};
 use rustix::io::Errno;
 
 use super::entries::each_name;
-use super::meter::{BLOCK, is_directory, look, open_unnoticed};
+use super::meter::{is_directory, look, open_unnoticed, size};
+use super::report::Freed;
 use crate::error::{Error, Result};
 
 /// What became of the links.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Links {
-    /// Bytes on disk of those that went.
-    pub(super) freed: u64,
+    /// What those that went took.
+    pub(super) freed: Freed,
     /// Bytes that the others save: those of each file, for each object but one that has it.
     pub(super) saved: u64,
 }
@@ -50,7 +51,6 @@ fn visit(dir: BorrowedFd<'_>, name: &CStr, links: &mut Links) -> rustix::io::Res
         Err(Errno::NOENT) => return Ok(()),
         stat => stat?,
     };
-    let bytes = stat.stx_blocks.saturating_mul(BLOCK);
     if is_directory(&stat) {
         return Ok(());
     }
@@ -62,7 +62,7 @@ fn visit(dir: BorrowedFd<'_>, name: &CStr, links: &mut Links) -> rustix::io::Res
         return Ok(());
     }
     match unlinkat(dir, name, AtFlags::empty()) {
-        Ok(()) => links.freed += bytes,
+        Ok(()) => links.freed += size(&stat),
         Err(Errno::NOENT) => {}
         Err(error) => return Err(error),
     }

@@ -9,6 +9,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Statx, StatxFlags, openat, statx};
 use rustix::io::Errno;
 
+use super::report::Freed;
+
 /// Adds up what is freed when one tree after the other goes. A file with several names
 /// counts when the last of them goes, that in `.links` excepted, which goes by itself.
 #[derive(Debug)]
@@ -41,16 +43,16 @@ impl<'s> Meter<'s> {
         }
     }
 
-    /// The bytes freed when the entry `name` of the store goes as well. What can't be looked
+    /// What is freed when the entry `name` of the store goes as well. What can't be looked
     /// at counts as nothing.
-    pub(super) fn without(&mut self, name: &CStr) -> u64 {
+    pub(super) fn without(&mut self, name: &CStr) -> Freed {
         let Ok(stat) = look(self.store, name) else {
-            return 0;
+            return Freed::default();
         };
         if !is_directory(&stat) {
             return self.file(&stat);
         }
-        let mut freed = 0;
+        let mut freed = Freed::default();
         let mut levels: Vec<Level> = Vec::new();
         levels.extend(self.read(self.store, name, &mut freed));
         while let Some(level) = levels.last_mut() {
@@ -70,7 +72,7 @@ impl<'s> Meter<'s> {
     }
 
     /// Adds up the files of a directory, and lists its directories.
-    fn read(&mut self, parent: BorrowedFd<'_>, name: &CStr, freed: &mut u64) -> Option<Level> {
+    fn read(&mut self, parent: BorrowedFd<'_>, name: &CStr, freed: &mut Freed) -> Option<Level> {
         let dir = open_unnoticed(parent, name).ok()?;
         let mut pending = Vec::new();
         let mut buffer = std::mem::take(&mut self.dirents);
@@ -94,8 +96,8 @@ impl<'s> Meter<'s> {
         Some(Level { dir, pending })
     }
 
-    fn file(&mut self, stat: &Statx) -> u64 {
-        let bytes = stat.stx_blocks.saturating_mul(BLOCK);
+    fn file(&mut self, stat: &Statx) -> Freed {
+        let bytes = size(stat);
         if stat.stx_nlink <= 1 {
             return bytes;
         }
@@ -118,7 +120,7 @@ impl<'s> Meter<'s> {
                 self.names.insert(inode, u32::MAX);
                 bytes
             }
-            _ => 0,
+            _ => Freed::default(),
         }
     }
 }
@@ -163,12 +165,20 @@ pub(super) fn is_directory(stat: &Statx) -> bool {
     FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Directory
 }
 
+/// The room that a file takes.
+pub(super) fn size(stat: &Statx) -> Freed {
+    Freed {
+        on_disk: stat.stx_blocks.saturating_mul(BLOCK),
+        lengths: stat.stx_size,
+    }
+}
+
 fn inode(stat: &Statx) -> Inode {
     (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino)
 }
 
 /// The unit in which the kernel counts the space of a file.
-pub(super) const BLOCK: u64 = 512;
+const BLOCK: u64 = 512;
 /// The most directories that are open at once.
 const DEEPEST: usize = 80;
 /// Room for directory entries from one system call.

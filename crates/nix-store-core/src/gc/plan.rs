@@ -7,6 +7,7 @@ use super::mark::Marks;
 use super::meter::{Meter, look};
 use super::options::{GcOptions, GcPolicy};
 use super::order::referrers_first;
+use super::report::Freed;
 use crate::db::StoreGraph;
 use crate::error::{Error, Result};
 use crate::local::LocalStore;
@@ -22,8 +23,8 @@ pub(super) struct Plan {
     pub(super) kept_dead: u64,
     /// Whether it ends where enough is freed.
     pub(super) reached_limit: bool,
-    /// What all of it frees, in bytes, if that had to be found out.
-    pub(super) bytes: Option<u64>,
+    /// What all of it frees, if that had to be found out.
+    pub(super) freed: Freed,
 }
 
 /// Chooses from what is dead.
@@ -38,7 +39,6 @@ pub(super) fn plan(
         return Ok(Plan {
             kept_dead: marks.places(false).count() as u64,
             reached_limit: true,
-            bytes: Some(0),
             ..Plan::default()
         });
     }
@@ -75,28 +75,28 @@ impl Plan {
     ) -> Result<()> {
         let goal = Goal::of(store, graph, options, dead)?;
         let mut meter = Meter::new(store.store_fd());
-        let mut bytes = 0;
+        let mut freed = Freed::default();
         let mut taken = 0;
         for leftover in &self.leftovers {
-            if goal.is_reached(bytes) {
+            if goal.is_reached(freed) {
                 self.reached_limit = true;
                 break;
             }
-            bytes += meter.without(&leftover.name);
+            freed += meter.without(&leftover.name);
             taken += 1;
         }
         self.leftovers.truncate(taken);
         taken = 0;
         for &place in &self.order {
-            if goal.is_reached(bytes) {
+            if goal.is_reached(freed) {
                 self.reached_limit = true;
                 break;
             }
-            bytes += meter.without(&entry_name(graph, place));
+            freed += meter.without(&entry_name(graph, place));
             taken += 1;
         }
         self.order.truncate(taken);
-        self.bytes = Some(bytes);
+        self.freed = freed;
         Ok(())
     }
 }
@@ -105,9 +105,9 @@ impl Plan {
 /// freed in any case.
 #[derive(Debug)]
 struct Goal {
-    /// Stop once more than this was freed.
+    /// Stop once files of more than this length went.
     most: Option<u64>,
-    /// Stop once this was freed.
+    /// Stop once this is free on the disk.
     enough: Option<u64>,
 }
 
@@ -133,7 +133,7 @@ impl Goal {
             let mut meter = Meter::new(store.store_fd());
             let all = dead
                 .iter()
-                .map(|&place| meter.without(&entry_name(graph, place)));
+                .map(|&place| meter.without(&entry_name(graph, place)).on_disk);
             enough = Some(all.sum::<u64>().saturating_sub(keep));
         }
         if let Some(wanted) = free_bytes {
@@ -146,9 +146,9 @@ impl Goal {
         })
     }
 
-    fn is_reached(&self, freed: u64) -> bool {
-        self.most.is_some_and(|most| freed > most)
-            || self.enough.is_some_and(|enough| freed >= enough)
+    fn is_reached(&self, freed: Freed) -> bool {
+        self.most.is_some_and(|most| freed.lengths > most)
+            || self.enough.is_some_and(|enough| freed.on_disk >= enough)
     }
 }
 

@@ -16,7 +16,8 @@ use nix_nar::fs::remove::remove_tree_measured;
 use rustix::fs::{AtFlags, Mode, chmodat, renameat, unlinkat};
 use rustix::io::Errno;
 
-use super::meter::{BLOCK, is_directory, look};
+use super::meter::{is_directory, look, size};
+use super::report::Freed;
 use crate::error::{Error, Result};
 use crate::local::{LocalStore, PrivateDir};
 
@@ -29,7 +30,7 @@ pub(super) struct Remover<'s> {
     trash: Option<PrivateDir>,
     worker: Option<Worker>,
     moved: u64,
-    freed: Arc<AtomicU64>,
+    freed: Arc<Counter>,
     failures: Vec<String>,
 }
 
@@ -58,7 +59,7 @@ impl<'s> Remover<'s> {
             Err(error) if error.is_disk_full() => None,
             Err(error) => return Err(error),
         };
-        let freed = Arc::new(AtomicU64::new(0));
+        let freed = Arc::new(Counter::default());
         let worker = match &trash {
             Some(trash) => Some(Worker::start(trash.fd(), Arc::clone(&freed), store)?),
             None => None,
@@ -93,7 +94,7 @@ impl<'s> Remover<'s> {
         };
         if !is_directory(&stat) {
             match unlinkat(store, name, AtFlags::empty()) {
-                Ok(()) if stat.stx_nlink == 1 => self.count(stat.stx_blocks.saturating_mul(BLOCK)),
+                Ok(()) if stat.stx_nlink == 1 => self.freed.add(size(&stat)),
                 Ok(()) | Err(Errno::NOENT) => {}
                 // It became a directory.
                 Err(Errno::ISDIR) => return self.remove_in_place(name),
@@ -125,7 +126,8 @@ impl<'s> Remover<'s> {
     }
 
     fn remove_in_place(&self, name: &CStr) -> Result<Option<Moved>, BoxedError> {
-        self.count(remove_measured(self.store.store_fd(), name)?);
+        self.freed
+            .add(remove_measured(self.store.store_fd(), name)?);
         Ok(None)
     }
 
@@ -138,9 +140,9 @@ impl<'s> Remover<'s> {
         }
     }
 
-    /// Bytes freed by now.
-    pub(super) fn freed(&self) -> u64 {
-        self.freed.load(Ordering::Relaxed)
+    /// What is freed by now.
+    pub(super) fn freed(&self) -> Freed {
+        self.freed.read()
     }
 
     /// What couldn't be removed by now, as far as that is known.
@@ -148,8 +150,8 @@ impl<'s> Remover<'s> {
         self.failures.len()
     }
 
-    /// Waits until all is removed; gives the bytes freed, and what couldn't be removed.
-    pub(super) fn finish(mut self) -> (u64, Vec<String>) {
+    /// Waits until all is removed; gives what that freed, and what couldn't be removed.
+    pub(super) fn finish(mut self) -> (Freed, Vec<String>) {
         let mut failures = std::mem::take(&mut self.failures);
         if let Some(Worker { queue, thread }) = self.worker.take() {
             drop(queue);
@@ -160,14 +162,31 @@ impl<'s> Remover<'s> {
         }
         (self.freed(), failures)
     }
+}
 
-    fn count(&self, bytes: u64) {
-        self.freed.fetch_add(bytes, Ordering::Relaxed);
+/// Adds up what two threads free.
+#[derive(Debug, Default)]
+struct Counter {
+    on_disk: AtomicU64,
+    lengths: AtomicU64,
+}
+
+impl Counter {
+    fn add(&self, freed: Freed) {
+        self.on_disk.fetch_add(freed.on_disk, Ordering::Relaxed);
+        self.lengths.fetch_add(freed.lengths, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> Freed {
+        Freed {
+            on_disk: self.on_disk.load(Ordering::Relaxed),
+            lengths: self.lengths.load(Ordering::Relaxed),
+        }
     }
 }
 
 impl Worker {
-    fn start(trash: BorrowedFd<'_>, freed: Arc<AtomicU64>, store: &LocalStore) -> Result<Self> {
+    fn start(trash: BorrowedFd<'_>, freed: Arc<Counter>, store: &LocalStore) -> Result<Self> {
         let failed =
             |source: std::io::Error| Error::io("remove from", &store.layout().real_store, source);
         let trash = rustix::io::fcntl_dupfd_cloexec(trash, 0).map_err(|e| failed(e.into()))?;
@@ -180,24 +199,25 @@ impl Worker {
     }
 }
 
-fn work(trash: &OwnedFd, incoming: &Receiver<Moved>, freed: &AtomicU64) -> Vec<String> {
+fn work(trash: &OwnedFd, incoming: &Receiver<Moved>, freed: &Counter) -> Vec<String> {
     let mut failures = Vec::new();
     for Moved { name, was } in incoming {
         match remove_measured(trash.as_fd(), &name) {
-            Ok(bytes) => {
-                freed.fetch_add(bytes, Ordering::Relaxed);
-            }
+            Ok(bytes) => freed.add(bytes),
             Err(error) => failures.push(said(&was, error)),
         }
     }
     failures
 }
 
-/// Removes a tree; gives the bytes that frees.
-fn remove_measured(dir: BorrowedFd<'_>, name: &CStr) -> Result<u64, BoxedError> {
+/// Removes a tree; gives what that frees.
+fn remove_measured(dir: BorrowedFd<'_>, name: &CStr) -> Result<Freed, BoxedError> {
     match remove_tree_measured(dir, OsStr::from_bytes(name.to_bytes())) {
-        Ok(stats) => Ok(stats.freed_bytes),
-        Err(error) if error.is_not_found() => Ok(0),
+        Ok(stats) => Ok(Freed {
+            on_disk: stats.freed_bytes,
+            lengths: stats.freed_lengths,
+        }),
+        Err(error) if error.is_not_found() => Ok(Freed::default()),
         Err(error) => Err(error.into()),
     }
 }

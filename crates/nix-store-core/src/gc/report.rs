@@ -14,9 +14,8 @@ pub struct GcReport {
     pub leftovers: Vec<String>,
     /// How many entries of the store directory were or would be deleted, leftovers included.
     pub deleted: u64,
-    /// Bytes on disk that were or would be freed; a file with several names counts once, and
-    /// only if all its names go.
-    pub freed: u64,
+    /// What was or would be freed.
+    pub freed: Freed,
     /// How many dead paths stay, by the policy or since enough was freed.
     pub kept_dead: u64,
     /// Dead paths that were spared since somebody began to use them meanwhile.
@@ -29,8 +28,27 @@ pub struct GcReport {
     pub reached_limit: bool,
     /// Whether it was told to stop.
     pub cancelled: bool,
+    /// The first of the paths to be deleted that is alive. Neither it nor those behind it
+    /// were deleted.
+    pub still_alive: Option<StorePath>,
     /// How long things took.
     pub times: GcTimes,
+}
+
+/// Room that was made. A file with several names counts once, and only if all its names go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Freed {
+    /// Bytes on disk.
+    pub on_disk: u64,
+    /// The lengths of the files, which is how Nix counts.
+    pub lengths: u64,
+}
+
+impl std::ops::AddAssign for Freed {
+    fn add_assign(&mut self, other: Self) {
+        self.on_disk = self.on_disk.saturating_add(other.on_disk);
+        self.lengths = self.lengths.saturating_add(other.lengths);
+    }
 }
 
 /// How long the parts of a collection took.
@@ -56,8 +74,8 @@ pub trait GcProgress {
     /// An entry of the store directory, by its full logical path, is about to be deleted.
     fn deleting(&mut self, _path: &str) {}
 
-    /// How much is done: entries of `total` and bytes.
-    fn progress(&mut self, _deleted: u64, _total: u64, _freed: u64) {}
+    /// How much is done: entries of `total`, and what was freed by now.
+    fn progress(&mut self, _deleted: u64, _total: u64, _freed: Freed) {}
 
     /// Whether to stop. What is being deleted is deleted first.
     fn is_cancelled(&mut self) -> bool {

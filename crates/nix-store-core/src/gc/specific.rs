@@ -1,25 +1,71 @@
 //! Which of the paths that somebody wants to delete can go.
 
 use std::collections::BTreeSet;
+use std::ffi::CString;
 
-use nix_base::StorePathSet;
+use nix_base::{StorePath, StorePathSet};
 
+use super::entries::Leftover;
 use super::mark::Marks;
 use crate::db::StoreGraph;
 
-/// The places of those of `paths` that nothing keeps but each other.
-///
-/// A path is kept if it is alive, or if something refers to it that stays.
-pub(super) fn deletable(graph: &StoreGraph, marks: &Marks, paths: &StorePathSet) -> BTreeSet<u32> {
+/// What can go of the paths that were named.
+#[derive(Debug, Default)]
+pub(super) struct Chosen {
+    /// The places of valid paths.
+    pub(super) dead: BTreeSet<u32>,
+    /// What isn't valid, whether it is there or not.
+    pub(super) leftovers: Vec<Leftover>,
+    /// The first one that has to stay.
+    pub(super) still_alive: Option<StorePath>,
+}
+
+/// Chooses those of `paths` that nothing keeps but each other, as far as the first that has
+/// to stay, and what refers to them.
+// Nix compat: it deletes one after the other, and ends where that fails.
+pub(super) fn choose(
+    graph: &StoreGraph,
+    marks: &Marks,
+    paths: &StorePathSet,
+    is_temp_root: impl Fn(&StorePath) -> bool,
+) -> Chosen {
+    let dead = deletable(graph, marks, paths);
+    let mut chosen = Chosen::default();
+    let mut todo = Vec::new();
+    for path in paths {
+        match graph.find(path) {
+            Some(place) if dead.contains(&place) => todo.push(place),
+            None if !is_temp_root(path) => {
+                let name = CString::new(path.base_name()).unwrap_or_default();
+                chosen.leftovers.push(Leftover::of(&name));
+            }
+            _ => {
+                chosen.still_alive = Some(path.clone());
+                break;
+            }
+        }
+    }
+    while let Some(place) = todo.pop() {
+        if chosen.dead.insert(place) {
+            todo.extend(marks.users(graph, place));
+        }
+    }
+    chosen
+}
+
+/// The places of those of `paths` that nothing keeps but each other: what isn't alive, and
+/// has no user that stays.
+fn deletable(graph: &StoreGraph, marks: &Marks, paths: &StorePathSet) -> BTreeSet<u32> {
     let named = paths.iter().filter_map(|path| graph.find(path));
     let mut dead: BTreeSet<u32> = named.filter(|&place| !marks.is_alive(place)).collect();
     loop {
+        let stays = |place: u32, user: u32| user != place && !dead.contains(&user);
         let kept: Vec<u32> = dead
             .iter()
             .copied()
             .filter(|&place| {
-                let mut users = marks.users(graph, place).into_iter();
-                users.any(|user| user != place && !dead.contains(&user))
+                let users = marks.users(graph, place);
+                users.into_iter().any(|user| stays(place, user))
             })
             .collect();
         if kept.is_empty() {

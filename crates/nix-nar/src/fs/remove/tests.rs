@@ -30,7 +30,7 @@ fn removes_files_links_and_directories() {
         RemoveStats {
             files: 2,
             directories: 3,
-            freed_bytes: 0
+            ..RemoveStats::default()
         }
     );
     assert!(!is_there(&tree));
@@ -208,5 +208,6 @@ fn measures_files_whose_last_name_goes() {
     let parent = File::open(dir.path()).unwrap();
     let stats = remove_tree_measured(parent.as_fd(), OsStr::new("tree")).unwrap();
     assert_eq!(stats.freed_bytes, blocks * 512);
+    assert_eq!(stats.freed_lengths, 9000);
     assert!(!is_there(&tree) && is_there(&dir.path().join("kept")));
 }
