@@ -331,6 +331,13 @@ pub enum Error {
         source: nix_nar::Error,
     },
 
+    /// Only the bytes of a file can be hashed without an archive.
+    #[error("'{}' is not a regular file", .path.display())]
+    NotARegularFile {
+        /// What was to be added.
+        path: PathBuf,
+    },
+
     /// The content isn't what its content address says.
     // Nix compat: clients know `ca hash mismatch importing path`.
     #[error("ca hash mismatch importing path '{path}': its content is not '{ca}'")]

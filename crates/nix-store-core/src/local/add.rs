@@ -1,13 +1,16 @@
 //! Adding objects from files and bytes: sources and texts.
 
-use std::io::BufReader;
+use std::fs::File;
+use std::io::{BufReader, Read, Write};
 use std::path::Path;
 
 use nix_base::store_path::make::References;
 use nix_base::{
-    ContentAddress, ContentAddressMethod, Hash, HashAlgo, NarHash, StorePath, StorePathName,
-    StorePathSet, UnkeyedValidPathInfo, ValidPathInfo,
+    ContentAddress, ContentAddressMethod, Hash, HashAlgo, HashSink, NarHash, StorePath,
+    StorePathName, StorePathSet, UnkeyedValidPathInfo, ValidPathInfo,
 };
+
+use nix_nar::NarWriter;
 
 use super::LocalStore;
 use super::import::ImportBatch;
@@ -20,27 +23,51 @@ impl LocalStore {
     /// # Errors
     /// A source that can't be read or archived; failing disk or database.
     pub fn add_source(&self, source: &Path, name: &StorePathName) -> Result<StorePath> {
+        self.add_fixed(
+            source,
+            name,
+            ContentAddressMethod::NixArchive,
+            HashAlgo::Sha256,
+        )
+    }
+
+    /// Adds what is at `source` under `name`, addressed by the hash of its NAR, or for
+    /// [`ContentAddressMethod::Flat`] by that of the file's bytes, as `nix-store --add-fixed`
+    /// does. The source is read once.
+    ///
+    /// # Errors
+    /// A source that can't be read or archived, or isn't a file where a file is needed; a
+    /// method that is neither of the two; failing disk or database.
+    pub fn add_fixed(
+        &self,
+        source: &Path,
+        name: &StorePathName,
+        method: ContentAddressMethod,
+        algo: HashAlgo,
+    ) -> Result<StorePath> {
         self.require_writable("add to the store")?;
         let batch = ImportBatch::new(self);
         let (reader, mut writer) =
             std::io::pipe().map_err(|error| Error::io("make a pipe to read", source, error))?;
-        let (dumped, unpacked) = std::thread::scope(|scope| {
-            let dump = scope.spawn(move || nix_nar::fs::dump::dump(source, &mut writer));
+        let is_known = method == ContentAddressMethod::NixArchive && algo == HashAlgo::Sha256;
+        let (hash, unpacked) = std::thread::scope(|scope| {
+            let dump = scope.spawn(move || match method {
+                ContentAddressMethod::Flat => archive_file(source, algo, &mut writer).map(Some),
+                _ if is_known => dump_tree(source, &mut writer).map(|()| None),
+                _ => {
+                    let mut both = Hashed::new(algo, &mut writer);
+                    dump_tree(source, &mut both).map(|()| Some(both.hash.finish().0))
+                }
+            });
             let unpacked = batch.unpack(&mut BufReader::with_capacity(PIPE_BUFFER, reader));
             (dump.join(), unpacked)
         });
         // A failed dump ends the stream early: its own error says more.
-        dumped
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            .map_err(|cause| Error::Tree {
-                action: "read",
-                path: source.to_owned(),
-                source: cause,
-            })?;
+        let hash = hash.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let object = unpacked?;
         let ca = ContentAddress {
-            method: ContentAddressMethod::NixArchive,
-            hash: object.nar_hash().into(),
+            method,
+            hash: hash.unwrap_or_else(|| object.nar_hash().into()),
         };
         let info = self.content_addressed_info(ca, name, StorePathSet::new())?;
         let path = info.path.clone();
@@ -97,6 +124,75 @@ impl LocalStore {
         info.references = references;
         info.ca = Some(ca);
         Ok(ValidPathInfo { path, info })
+    }
+}
+
+fn dump_tree(source: &Path, out: &mut impl Write) -> Result<()> {
+    nix_nar::fs::dump::dump(source, out)
+        .map(drop)
+        .map_err(|cause| unreadable(source, cause))
+}
+
+/// Writes a file as an archive, and gives the hash of its bytes.
+fn archive_file(source: &Path, algo: HashAlgo, out: &mut impl Write) -> Result<Hash> {
+    let explain = |error| Error::io("read", source, error);
+    let found = source.symlink_metadata().map_err(explain)?;
+    if !found.is_file() {
+        return Err(Error::NotARegularFile {
+            path: source.to_owned(),
+        });
+    }
+    let mut file = File::open(source).map_err(explain)?;
+    let size = file.metadata().map_err(explain)?.len();
+    let mut hash = HashSink::new(algo);
+    let mut archive = NarWriter::new(out);
+    let written = |cause| unreadable(source, cause);
+    // Nix compat: executable or not, it isn't in the store.
+    archive.regular(b"", false, size).map_err(written)?;
+    let mut block = vec![0; PIPE_BUFFER];
+    loop {
+        let count = match file.read(&mut block) {
+            Ok(0) => break,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            read => read.map_err(explain)?,
+        };
+        hash.write_all(&block[..count]).map_err(explain)?;
+        archive.contents(&block[..count]).map_err(written)?;
+    }
+    archive.finish().map_err(written)?;
+    Ok(hash.finish().0)
+}
+
+fn unreadable(source: &Path, cause: nix_nar::Error) -> Error {
+    Error::Tree {
+        action: "read",
+        path: source.to_owned(),
+        source: cause,
+    }
+}
+
+/// A writer that hashes what passes.
+struct Hashed<W> {
+    hash: HashSink,
+    out: W,
+}
+
+impl<W> Hashed<W> {
+    fn new(algo: HashAlgo, out: W) -> Self {
+        let hash = HashSink::new(algo);
+        Self { hash, out }
+    }
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
+        let count = self.out.write(data)?;
+        self.hash.write_all(&data[..count])?;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
     }
 }
 
