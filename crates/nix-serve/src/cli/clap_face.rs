@@ -2,6 +2,7 @@
 //! pages made from the same description.
 
 mod building;
+mod gc;
 mod optimising;
 mod signing;
 mod trusting;
@@ -24,6 +25,7 @@ use optimising::{OPTIMISE_EXAMPLES, OptimiseOptions};
 use signing::{
     CHECK_SIGS_EXAMPLES, CheckSigsOptions, KEY_EXAMPLES, KeyOptions, SIGN_EXAMPLES, SignOptions,
 };
+use gc::{DELETE_EXAMPLES, DeleteOptions, GC_EXAMPLES, GcOptions};
 use trusting::{AUDIT_EXAMPLES, AUTHORIZE_EXAMPLES, AuditOptions, AuthorizeOptions, RoleOptions};
 use verifying::{VERIFY_EXAMPLES, VerifyOptions};
 
@@ -201,6 +203,12 @@ enum Own {
     /// Say which paths are signed by nobody who is trusted
     #[command(after_help = CHECK_SIGS_EXAMPLES)]
     CheckSigs(CheckSigsOptions),
+    /// Delete what nothing needs, or say what that is
+    #[command(after_help = GC_EXAMPLES)]
+    Gc(GcOptions),
+    /// Delete paths that nothing needs
+    #[command(after_help = DELETE_EXAMPLES)]
+    Delete(DeleteOptions),
     /// Register paths that are on disk; their registrations are on stdin
     #[command(after_help = LOAD_DB_EXAMPLES)]
     LoadDb,
@@ -326,6 +334,8 @@ impl From<Own> for Command {
             Own::Key { command } => Self::Key(command.into()),
             Own::Sign(options) => Self::Sign(options.into()),
             Own::CheckSigs(options) => Self::CheckSigs(options.into()),
+            Own::Gc(options) => Self::Gc(options.into()),
+            Own::Delete(options) => Self::Gc(options.into()),
             Own::LoadDb => Self::LoadDb,
             Own::DumpDb { paths } => Self::DumpDb(paths),
             Own::Drv { command } => Self::Drv(command),

@@ -15,6 +15,7 @@ pub(super) mod dump;
 pub(super) mod dump_db;
 mod ends;
 pub(super) mod export;
+pub(super) mod gc;
 pub(super) mod import;
 pub(super) mod init;
 pub(super) mod key;

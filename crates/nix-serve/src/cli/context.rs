@@ -15,6 +15,7 @@ use super::env::Environment;
 use super::log_format::LogFormat;
 use super::low_args::GlobalArgs;
 use super::settings::{Settings, load_config, trusted_keys};
+use super::upkeep_settings::UpkeepSettings;
 use crate::builds::SupervisorCommand;
 
 /// The surroundings of a command. The configuration is read when a store is needed, so
@@ -73,6 +74,12 @@ impl Context {
     pub(crate) fn trusted_keys(&self) -> anyhow::Result<Vec<PublicKey>> {
         let config = load_config(&self.environment, &self.global.settings)?;
         Ok(trusted_keys(&config)?)
+    }
+
+    /// The settings of upkeep.
+    pub(crate) fn upkeep_settings(&self) -> anyhow::Result<UpkeepSettings> {
+        let config = load_config(&self.environment, &self.global.settings)?;
+        Ok(UpkeepSettings::from_config(&config)?)
     }
 
     /// How builds run, by the same settings.

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use super::build_args::BuildArgs;
 use super::drv_args::DrvCommand;
+use super::gc_args::GcArgs;
 use super::key_args::{CheckSigsArgs, KeyCommand, SignArgs};
 use super::log_format::LogFormat;
 use super::optimise_args::OptimiseArgs;
@@ -104,6 +105,8 @@ pub(crate) enum Command {
     Sign(SignArgs),
     /// Say which paths are signed by nobody who is trusted.
     CheckSigs(CheckSigsArgs),
+    /// Collect garbage, or say what it is.
+    Gc(GcArgs),
     /// Register paths whose registrations are on stdin.
     LoadDb,
     /// Print registrations; of all paths if none is named.

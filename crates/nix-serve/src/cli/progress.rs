@@ -95,6 +95,18 @@ impl Counter {
         Some(Self { bar })
     }
 
+    /// A bar that counts deleted paths.
+    pub(crate) fn of_deletions(context: &Context) -> Option<Self> {
+        let bar = wants_bar(context).then(|| start_bar(DELETIONS))?;
+        bar.enable_steady_tick(TICK);
+        Some(Self { bar })
+    }
+
+    /// How many are done.
+    pub(crate) fn set_position(&self, done: u64) {
+        self.bar.set_position(done);
+    }
+
     /// How many builds there are.
     pub(crate) fn set_length(&self, builds: u64) {
         self.bar.set_length(builds);
@@ -161,12 +173,15 @@ static BAR: OnceLock<ProgressBar> = OnceLock::new();
 const COPY: &str = "[{prefix} paths] [{bar:30}] {binary_bytes}/{binary_total_bytes} \
     {binary_bytes_per_sec}, {eta} left  {wide_msg}";
 const COUNTER: &str = "[{pos}/{len} built] [{bar:30}] {elapsed}  {wide_msg}";
+const DELETIONS: &str = "[{pos}/{len} deleted] [{bar:30}] {elapsed}  {wide_msg}";
 const TICK: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
 mod tests {
     #[test]
     fn the_templates_are_well_formed() {
-        let _ = (super::style(super::COPY), super::style(super::COUNTER));
+        for template in [super::COPY, super::COUNTER, super::DELETIONS] {
+            let _ = super::style(template);
+        }
     }
 }
