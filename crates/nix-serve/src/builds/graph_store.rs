@@ -130,7 +130,10 @@ pub(crate) fn read_derivation_file(
     let explain =
         |source| nix_store_core::Error::io("read", &store.layout().real_path(path), source);
     let file = File::open(store.layout().real_path(path)).map_err(explain)?;
-    let mut text = Vec::new();
+    let size = file.metadata().map_err(explain)?.len();
+    // One byte more, so that the end is seen by the first read.
+    let room = usize::try_from(size.min(MAX_ROOM)).unwrap_or_default() + 1;
+    let mut text = Vec::with_capacity(room);
     file.take(MAX_DERIVATION)
         .read_to_end(&mut text)
         .map_err(explain)?;
@@ -142,6 +145,8 @@ pub(crate) fn read_derivation_file(
 
 /// Bytes of an archive of a file, besides the file's.
 const NAR_FRAME: usize = 128;
+/// Most bytes that are set aside before they are read.
+const MAX_ROOM: u64 = 1 << 20;
 const MAX_DERIVATION: u64 = 128 << 20;
 
 #[cfg(test)]

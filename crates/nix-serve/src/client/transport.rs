@@ -8,6 +8,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
 use super::address::{AddressError, SshAddress, StoreAddress};
 use super::remote_log::{LogSink, RemoteLog};
 use super::ssh::ssh_command;
@@ -194,15 +197,21 @@ impl Remote {
     /// The exit status, or `None` if there is no process or it takes longer than `limit`.
     pub(crate) fn wait(&self, limit: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + limit;
-        let mut pause = Duration::from_micros(200);
         loop {
-            // The lock is not held while sleeping: another thread may want to terminate.
-            if let Ok(Some(status)) = self.child()?.try_wait() {
-                return Some(status);
-            }
+            // The lock is not held while waiting: another thread may want to terminate.
+            let end = {
+                let mut child = self.child()?;
+                if let Ok(Some(status)) = child.try_wait() {
+                    return Some(status);
+                }
+                // Not waited for yet, so the id is still the child's.
+                pid_of(&child).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
+            };
             let left = deadline.checked_duration_since(Instant::now())?;
-            std::thread::sleep(pause.min(left));
-            pause = (pause * 2).min(Duration::from_millis(20));
+            match end {
+                Some(end) => await_readable(&end, left),
+                None => std::thread::sleep(PAUSE.min(left)),
+            }
         }
     }
 
@@ -234,15 +243,29 @@ fn terminate(child: &mut Child) {
     if !matches!(child.try_wait(), Ok(None)) {
         return;
     }
-    let pid = i32::try_from(child.id()).ok();
-    if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
+    if let Some(pid) = pid_of(child) {
         // Not waited for yet, so the id is still the child's.
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
     }
 }
 
+fn pid_of(child: &Child) -> Option<Pid> {
+    i32::try_from(child.id()).ok().and_then(Pid::from_raw)
+}
+
+/// Waits until `file` can be read, but no longer than `limit`.
+fn await_readable(file: &OwnedFd, limit: Duration) {
+    let Ok(limit) = Timespec::try_from(limit) else {
+        return;
+    };
+    // Whatever ends it early: the caller looks again.
+    let _ = poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&limit));
+}
+
 #[cfg(target_os = "linux")]
 const PIPE_SIZE: usize = 1024 * 1024;
+/// Between two looks at a process, on a kernel that can't tell when it ends.
+const PAUSE: Duration = Duration::from_millis(5);
 /// How long a server that has closed its end may take to exit.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long its stderr may stay open after that: a process behind it may hold it for ever.

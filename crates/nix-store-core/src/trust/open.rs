@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, FileControl, OpenFlags};
 use rustix::process::geteuid;
 
 use super::TrustDb;
@@ -67,6 +67,12 @@ fn connect(file: &Path, busy: &BusyWait) -> Result<Connection> {
     busy.retry("open", || {
         conn.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))
     })?;
+    // The log stays behind, empty: making and removing it costs more than most sessions.
+    conn.pragma_update(None, "journal_size_limit", LOG_BYTES)
+        .map_err(explain)?;
+    let mut persist = 1;
+    conn.file_control(Some("main"), FileControl::PersistWal(&mut persist))
+        .map_err(explain)?;
     conn.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     Ok(conn)
 }
@@ -129,4 +135,6 @@ const SCHEMA: &str = include_str!("schema.sql");
 const VERSION: u32 = 1;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 const CACHE_KIB: i64 = -4096;
+/// Most bytes of the log that are kept beyond what is in it.
+const LOG_BYTES: i64 = 1 << 20;
 const STATEMENT_CACHE: usize = 32;
