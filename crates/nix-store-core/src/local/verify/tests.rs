@@ -1,3 +1,5 @@
+mod repair;
+
 use std::error::Error as _;
 use std::fs;
 
