@@ -73,7 +73,7 @@ impl Context {
     /// Whose signatures count where a policy names nobody.
     pub(crate) fn trusted_keys(&self) -> anyhow::Result<Vec<PublicKey>> {
         let config = load_config(&self.environment, &self.global.settings)?;
-        Ok(trusted_keys(&config)?)
+        Ok(trusted_keys(&config, &self.environment)?)
     }
 
     /// The settings of upkeep.
@@ -205,6 +205,7 @@ fn store_config(address: LocalAddress, settings: Settings, purpose: Purpose) -> 
     config.busy_timeout = settings.busy_timeout.unwrap_or(config.busy_timeout);
     config.allow_symlinked_store = settings.allow_symlinked_store;
     config.journal = settings.journal;
+    config.auto_optimise = settings.auto_optimise;
     config.build_users_group = settings.build_users_group;
     config
 }

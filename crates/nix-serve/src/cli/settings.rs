@@ -1,6 +1,6 @@
 //! The settings that this program acts on, with their types and defaults.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix_base::PublicKey;
@@ -8,6 +8,8 @@ use nix_store_core::{Durability, JournalMode};
 
 use super::config::{Config, ConfigError};
 use super::env::Environment;
+use super::secret_keys::read_secret_key;
+use super::upkeep_settings::UpkeepSettings;
 
 /// Settings from nix.conf, the environment and the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub(crate) struct Settings {
     pub(crate) durability: Durability,
     /// `database-busy-timeout`, ours, in seconds.
     pub(crate) busy_timeout: Option<Duration>,
+    /// `auto-optimise-store`.
+    pub(crate) auto_optimise: bool,
     /// `allow-symlinked-store`.
     pub(crate) allow_symlinked_store: bool,
     /// `trusted-public-keys`, if `require-sigs` is switched on expressly: what is copied
@@ -61,9 +65,10 @@ impl Settings {
                 false => Durability::None,
             }),
             busy_timeout,
+            auto_optimise: UpkeepSettings::from_config(config)?.auto_optimise,
             allow_symlinked_store: symlinks || environment.ignore_symlink_store,
             demanded_keys: match config.boolean("require-sigs")? {
-                Some(true) => Some(trusted_keys(config)?),
+                Some(true) => Some(trusted_keys(config, environment)?),
                 _ => None,
             },
         })
@@ -104,8 +109,11 @@ fn group_exists(name: &str) -> bool {
     matches!(posix::unistd::Group::from_name(name), Ok(Some(_)))
 }
 
-/// The keys whose signatures count.
-pub(crate) fn trusted_keys(config: &Config) -> Result<Vec<PublicKey>, ConfigError> {
+/// The keys whose signatures count: also those that sign here.
+pub(crate) fn trusted_keys(
+    config: &Config,
+    environment: &Environment,
+) -> Result<Vec<PublicKey>, ConfigError> {
     let expected = "expected public keys, each NAME:BASE64";
     let keys = config.parsed("trusted-public-keys", expected, |text| {
         text.split(' ')
@@ -113,7 +121,19 @@ pub(crate) fn trusted_keys(config: &Config) -> Result<Vec<PublicKey>, ConfigErro
             .map(|word| word.parse().ok())
             .collect()
     })?;
-    Ok(keys.unwrap_or_else(|| DEFAULT_KEY.parse().into_iter().collect()))
+    let default = || DEFAULT_KEY.parse().into_iter();
+    let mut keys: Vec<PublicKey> = keys.unwrap_or_else(|| default().collect());
+    if config.is_only_appended("trusted-public-keys") {
+        keys.extend(default());
+    }
+    // Nix compat: a key that can't be read signs nothing, and is no reason to fail.
+    for file in config.words("secret-key-files").unwrap_or_default() {
+        match read_secret_key(Path::new(file), environment) {
+            Ok(key) => keys.push(key.public_key()),
+            Err(error) => tracing::debug!("key file '{file}' isn't trusted: {error:#}"),
+        }
+    }
+    Ok(keys)
 }
 
 /// The level that `word` names.

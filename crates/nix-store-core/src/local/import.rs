@@ -476,7 +476,11 @@ impl<'s> ImportBatch<'s> {
         }
         let mut moved = Vec::with_capacity(staged.len());
         let result = self.publish(staging, &staged, contents, &mut moved);
-        if result.is_err() {
+        if result.is_ok() {
+            for (_, tree) in staged.values() {
+                staging.publish_links(tree);
+            }
+        } else {
             self.withdraw(staging, &staged, &moved);
             self.derivations.borrow_mut().forget(staged.keys());
         }

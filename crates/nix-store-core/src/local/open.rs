@@ -49,6 +49,8 @@ pub struct StoreConfig {
     pub allow_symlinked_store: bool,
     /// How the database protects transactions.
     pub journal: JournalMode,
+    /// Whether files of new paths become hard links to files with the same contents.
+    pub auto_optimise: bool,
     /// The group of the users that run builds. When root opens the store, the store
     /// directory is given to this group, which may then make files in it.
     pub build_users_group: Option<String>,
@@ -68,6 +70,7 @@ impl StoreConfig {
             busy_timeout: BUSY_TIMEOUT,
             allow_symlinked_store: false,
             journal: JournalMode::default(),
+            auto_optimise: false,
             build_users_group: None,
             reserved_bytes: RESERVED_BYTES,
         }

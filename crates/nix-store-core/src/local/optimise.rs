@@ -25,6 +25,7 @@
 
 mod hash;
 mod linker;
+pub(super) mod staged;
 mod tree;
 mod valid;
 mod walk;

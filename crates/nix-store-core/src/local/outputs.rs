@@ -11,6 +11,8 @@
 //!
 //! Until the last step has succeeded everything can be taken back, and is after a failure.
 
+mod sharing;
+
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -27,6 +29,7 @@ use super::private_dir::remove_tree;
 use super::staging::FLUSHED_ONE_BY_ONE;
 use crate::db::{Durability, Registration};
 use crate::error::{Error, Result};
+use sharing::Sharing;
 
 /// An output that is to become valid: a complete tree with canonical metadata, which nobody
 /// else can reach.
@@ -82,6 +85,7 @@ impl LocalStore {
             .filter(|output| !valid.contains(&output.info.path))
             .collect();
         let batch = self.registrations(&new)?;
+        let sharing = Sharing::begin(self, &new)?;
         let durable = self.config().durability != Durability::None;
         let flushed = durable && self.flush_small(&new)?;
         let mut moved = Vec::with_capacity(new.len());
@@ -91,7 +95,9 @@ impl LocalStore {
             }
             self.db().register_with_realisations(&batch, realisations)
         });
-        if result.is_err() {
+        if result.is_ok() {
+            sharing.publish();
+        } else {
             for (tree, path) in moved {
                 Shelf::of(self).take_back(tree, path);
             }

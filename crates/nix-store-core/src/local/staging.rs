@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::ffi::OsStr;
 use std::io::BufRead;
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 
 use nix_base::{NarHash, NarHashSink, StorePath};
 use nix_nar::NarReader;
@@ -14,6 +15,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use super::LocalStore;
 use super::background_flush::BackgroundFlush;
 use super::moving::{Loose, Shelf};
+use super::optimise::staged::{Deduplicator, NewLinks, Place};
 use super::private_dir::{PrivateDir, remove_tree};
 use crate::db::Durability;
 use crate::error::{Error, Result};
@@ -24,6 +26,11 @@ pub(crate) struct StagingDir {
     private: PrivateDir,
     next: Cell<u64>,
     options: RestoreOptions,
+    /// Finds duplicates, if that is wanted.
+    deduplicator: Option<Deduplicator>,
+    /// `.links`.
+    links: PathBuf,
+    durable: bool,
 }
 
 /// An object in a [`StagingDir`], complete and with canonical metadata.
@@ -38,6 +45,8 @@ pub(crate) struct StagedTree {
     needs_chmod: bool,
     /// How many files, directories and links it consists of.
     entries: u64,
+    /// Names for `.links`, once it is valid.
+    new_links: NewLinks,
 }
 
 impl StagingDir {
@@ -47,13 +56,17 @@ impl StagingDir {
         let mut options = RestoreOptions::default();
         options.metadata = Metadata::Canonical;
         options.root_writable = !rustix::process::geteuid().is_root();
-        if store.config().durability != Durability::None {
+        let durable = store.config().durability != Durability::None;
+        if durable {
             options.flush = Flush::StartWriteback;
         }
         Ok(Self {
             private,
             next: Cell::new(0),
             options,
+            deduplicator: store.config().auto_optimise.then(Deduplicator::default),
+            links: store.layout().links_dir(),
+            durable,
         })
     }
 
@@ -87,13 +100,38 @@ impl StagingDir {
         let (_, sink) = reader.into_parts();
         let (nar_hash, nar_size) = sink.finish();
         debug_assert_eq!(nar_size, stats.nar_size);
+        let new_links = match &self.deduplicator {
+            Some(deduplicator) => {
+                let tree = (self.private.fd(), OsStr::new(&name));
+                let path = self.private.path().join(&name);
+                deduplicator.join(self.place(), tree, &path, nar_hash)
+            }
+            None => NewLinks::default(),
+        };
         Ok(StagedTree {
             name,
             nar_hash,
             nar_size,
             needs_chmod: stats.directories > 0 && self.options.root_writable,
             entries: stats.files + stats.directories + stats.symlinks,
+            new_links,
         })
+    }
+
+    /// Lets others link to the files of `tree`, which is valid now.
+    pub(crate) fn publish_links(&self, tree: &StagedTree) {
+        if let Some(deduplicator) = &self.deduplicator {
+            deduplicator.publish(self.place(), &tree.new_links);
+        }
+    }
+
+    fn place(&self) -> Place<'_> {
+        Place {
+            private: self.private.fd(),
+            path: self.private.path(),
+            links: &self.links,
+            durable: self.durable,
+        }
     }
 
     /// The directory and name under which `tree` lies.

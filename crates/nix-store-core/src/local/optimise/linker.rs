@@ -65,6 +65,45 @@ impl Action<'_> {
     }
 }
 
+/// What is known of links.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// Inodes that are links.
+    known: Mutex<HashSet<u64>>,
+    /// Those whose contents were seen: with the beginnings of their hashes, since the number
+    /// of an inode is used again.
+    verified: Mutex<HashSet<(u64, [u8; 8])>>,
+}
+
+impl Memory {
+    pub(super) fn is_link(&self, inode: u64) -> bool {
+        lock(&self.known).contains(&inode)
+    }
+
+    /// Forgets, when there is much to be remembered.
+    pub(super) fn tidy(&self) {
+        if lock(&self.known).len() > MAX_KNOWN {
+            lock(&self.known).clear();
+            lock(&self.verified).clear();
+        }
+    }
+
+    fn is_verified(&self, inode: u64, hash: &NarHash) -> bool {
+        lock(&self.verified).contains(&(inode, beginning(hash)))
+    }
+
+    fn learn(&self, inode: u64, hash: &NarHash) {
+        lock(&self.known).insert(inode);
+        lock(&self.verified).insert((inode, beginning(hash)));
+    }
+}
+
+fn beginning(hash: &NarHash) -> [u8; 8] {
+    let mut beginning = [0; 8];
+    beginning.copy_from_slice(&hash.as_bytes()[..8]);
+    beginning
+}
+
 /// Where links are, and what is known of them. Threads share it.
 pub(super) struct Linker<'a> {
     pub(super) action: Action<'a>,
@@ -75,11 +114,10 @@ pub(super) struct Linker<'a> {
     shelf: Option<BorrowedFd<'a>>,
     /// Whether to care for power cuts.
     durable: bool,
-    /// The inodes that are links.
-    known: Mutex<HashSet<u64>>,
-    /// Those of them whose contents were seen in this run.
-    verified: Mutex<HashSet<u64>>,
+    memory: &'a Memory,
     corrupted: Mutex<Vec<PathBuf>>,
+    /// What was put onto the shelf.
+    new: Mutex<Vec<NarHash>>,
     next_temp: AtomicU64,
 }
 
@@ -96,6 +134,7 @@ impl<'a> Linker<'a> {
         links_path: PathBuf,
         shelf: Option<BorrowedFd<'a>>,
         durable: bool,
+        memory: &'a Memory,
     ) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let links = match rustix::fs::open(&links_path, flags, Mode::empty()) {
@@ -109,9 +148,9 @@ impl<'a> Linker<'a> {
             links_path,
             shelf,
             durable,
-            known: Mutex::default(),
-            verified: Mutex::default(),
+            memory,
             corrupted: Mutex::default(),
+            new: Mutex::default(),
             next_temp: AtomicU64::new(0),
         })
     }
@@ -122,7 +161,7 @@ impl<'a> Linker<'a> {
             return Ok(());
         };
         let failed = |error| Error::io("list", &self.links_path, error);
-        let mut known = lock(&self.known);
+        let mut known = lock(&self.memory.known);
         for entry in rustix::fs::Dir::read_from(links).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             if entry.file_type() != FileType::Directory {
@@ -133,7 +172,12 @@ impl<'a> Linker<'a> {
     }
 
     pub(super) fn is_link(&self, inode: u64) -> bool {
-        lock(&self.known).contains(&inode)
+        self.memory.is_link(inode)
+    }
+
+    /// What was put onto the shelf.
+    pub(super) fn take_new(&self) -> Vec<NarHash> {
+        std::mem::take(&mut lock(&self.new))
     }
 
     pub(super) fn take_corrupted(&self) -> Vec<PathBuf> {
@@ -151,11 +195,28 @@ impl<'a> Linker<'a> {
             (Action::Link(temp), Some(links), Some(shelf)) => {
                 match self.take_over(links.as_fd(), *temp, &name, file, hasher)? {
                     Some(joined) => Ok(joined),
-                    None => self.join_in(shelf, *temp, &name, file, hasher),
+                    None => self.join_shelf(shelf, *temp, &name, file, hasher),
                 }
             }
             (Action::Link(_), None, _) => Ok(Joined::Lost),
         }
+    }
+
+    /// Joins with what is on the shelf, or adds to it.
+    fn join_shelf(
+        &self,
+        shelf: BorrowedFd<'_>,
+        temp: BorrowedFd<'_>,
+        name: &CStr,
+        file: &Candidate<'_>,
+        hasher: &mut FileHasher,
+    ) -> Result<Joined> {
+        let joined = self.join_in(shelf, temp, name, file, hasher)?;
+        let mut new = lock(&self.new);
+        if joined == Joined::New && new.len() < MAX_NEW {
+            new.push(file.hash);
+        }
+        Ok(joined)
     }
 
     /// Joins with what `links` has, or adds to it.
@@ -193,8 +254,7 @@ impl<'a> Linker<'a> {
                 Err(_) => return Ok(Joined::Lost),
             }
         }
-        lock(&self.known).insert(file.stat.st_ino);
-        lock(&self.verified).insert(file.stat.st_ino);
+        self.memory.learn(file.stat.st_ino, &file.hash);
         Ok(Joined::New)
     }
 
@@ -233,7 +293,7 @@ impl<'a> Linker<'a> {
             && FileType::from_raw_mode(stat.st_mode) == FileType::from_raw_mode(file.stat.st_mode)
             && !is_writable
             && (stat.st_ino == file.stat.st_ino
-                || lock(&self.verified).contains(&stat.st_ino)
+                || self.memory.is_verified(stat.st_ino, &file.hash)
                 || self.verify(links, name, &stat, file, hasher)?);
         if !is_right {
             let path = self.links_path.join(OsStr::from_bytes(name.to_bytes()));
@@ -243,8 +303,7 @@ impl<'a> Linker<'a> {
             self.unlink(links, name)?;
             return Ok(Found::Nothing);
         }
-        lock(&self.known).insert(stat.st_ino);
-        lock(&self.verified).insert(stat.st_ino);
+        self.memory.learn(stat.st_ino, &file.hash);
         match stat.st_ino == file.stat.st_ino {
             true => Ok(Found::TheFile),
             false => Ok(Found::Another),
@@ -380,7 +439,7 @@ impl<'a> Linker<'a> {
             *left = left.saturating_sub(1);
             return Ok(Joined::Replaced { frees: *left == 0 });
         }
-        let is_new = lock(&self.known).insert(inode) && linked.is_none();
+        let is_new = lock(&self.memory.known).insert(inode) && linked.is_none();
         Ok(if is_new { Joined::New } else { Joined::Same })
     }
 
@@ -416,6 +475,10 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Most names that are remembered of a tree: a client decides how many files it has.
+const MAX_NEW: usize = 100_000;
+/// Most inodes that are remembered from tree to tree.
+const MAX_KNOWN: usize = 50_000;
 /// How often a link may vanish under us.
 const TRIES: u32 = 5;
 const WRITABLE: u32 = 0o222;

@@ -7,7 +7,7 @@ use nix_base::{StorePath, StorePathSet};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use super::linker::{Action, Linker};
+use super::linker::{Action, Linker, Memory};
 use super::tree::Dir;
 use super::walk::{Owner, Root, Tree, Walk};
 use super::{OptimiseOptions, OptimiseProgress, OptimiseReport};
@@ -23,6 +23,7 @@ pub(super) fn optimise(
     let layout = store.layout();
     let valid = store.query_all_valid()?;
     let durable = store.config().durability != Durability::None;
+    let memory = Memory::default();
     let private;
     let action = match options.dry_run {
         true => Action::Count(Default::default()),
@@ -32,7 +33,7 @@ pub(super) fn optimise(
         }
     };
     let changes = matches!(action, Action::Link(_));
-    let linker = Linker::new(action, layout.links_dir(), None, durable)?;
+    let linker = Linker::new(action, layout.links_dir(), None, durable, &memory)?;
     linker.load()?;
     if changes && durable {
         // Protects the files that are going to be replaced by links.

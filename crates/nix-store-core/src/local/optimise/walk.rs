@@ -48,6 +48,7 @@ pub(super) enum Owner {
 
 enum Job {
     Root(Root),
+    Tree(Tree),
     Directory(Arc<Dir>, CString),
     Files(Arc<Touched>, Vec<Entry>),
 }
@@ -104,9 +105,9 @@ impl<'w> Walk<'w> {
     }
 
     /// Walks one tree in this thread.
-    pub(super) fn run_alone(self, root: Root) -> Result<OptimiseReport> {
+    pub(super) fn run_alone(self, tree: Tree) -> Result<OptimiseReport> {
         let mut jobs = lock(&self.jobs);
-        jobs.roots.push_back(root);
+        jobs.stack.push(Job::Tree(tree));
         jobs.has_all_roots = true;
         drop(jobs);
         let report = Worker::new(&self).run();
@@ -241,6 +242,7 @@ impl<'w> Worker<'w> {
         while let Some(job) = self.walk.next() {
             let result = match job {
                 Job::Root(root) => self.root(root),
+                Job::Tree(tree) => self.tree(tree),
                 Job::Directory(parent, name) => match parent.open_child(&name) {
                     Ok(dir) => self.directory(dir),
                     Err(error) => self.unopened(&parent, &name, error),
@@ -257,7 +259,11 @@ impl<'w> Worker<'w> {
             self.walk.stop();
             return Ok(());
         }
-        match root.tree {
+        self.tree(root.tree)
+    }
+
+    fn tree(&mut self, tree: Tree) -> Result<()> {
+        match tree {
             Tree::Directory(dir) => self.directory(dir),
             Tree::File(name, hash) => {
                 self.report.files += 1;
