@@ -230,6 +230,12 @@ impl fmt::Display for RootSource {
     }
 }
 
+impl fmt::Display for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {}", self.source, self.target)
+    }
+}
+
 impl fmt::Display for ProcessUse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
