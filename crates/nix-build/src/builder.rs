@@ -208,6 +208,7 @@ impl<'j> Job<'j> {
 
     fn run(&self) -> Result<Done> {
         self.pin()?;
+        self.store.collect_if_full();
         machine::check_kind(self.kind, &self.config)?;
         if let Some(done) = self.already_valid()? {
             return Ok(done);

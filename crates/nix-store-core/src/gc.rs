@@ -1,5 +1,6 @@
 //! Garbage collection: what keeps paths alive, and what becomes of the others.
 
+mod auto;
 mod collect;
 mod delete;
 mod entries;
@@ -15,6 +16,8 @@ pub(crate) mod reserved;
 mod roots;
 mod specific;
 
+pub use auto::AutoCollector;
+pub(crate) use auto::AutoGcState;
 pub use options::{AutoGc, GcAction, GcOptions, GcPolicy};
 pub use report::{Freed, GcPhase, GcProgress, GcReport, GcTimes};
 pub use roots::{ProcessUse, Root, RootNote, RootOptions, RootSource, Roots};

@@ -25,6 +25,7 @@ use nix_base::{StoreDir, StorePath, StorePathSet};
 
 use crate::db::Db;
 use crate::error::{Error, Result};
+use crate::gc::AutoGcState;
 use crate::layout::StoreLayout;
 use crate::lock::{BigLock, TempRoots};
 
@@ -50,6 +51,7 @@ pub struct LocalStore {
     store_fd: OwnedFd,
     db: Db,
     temp_roots: RefCell<TempRoots>,
+    auto_gc: AutoGcState,
     // Dropped last: the lock is to be held for as long as the database is open.
     _big_lock: Option<BigLock>,
 }
@@ -78,6 +80,10 @@ impl LocalStore {
     /// The database.
     pub fn db(&self) -> &Db {
         &self.db
+    }
+
+    pub(crate) fn auto_gc_state(&self) -> &AutoGcState {
+        &self.auto_gc
     }
 
     /// Whether writes are refused.

@@ -9,6 +9,7 @@ use bstr::ByteSlice;
 use nix_base::{HashFormat, OutputName, StorePathSet};
 use nix_drv::{BasicDerivation, DerivationOutput};
 use nix_store_core::PrivateDir;
+use nix_store_core::gc::AutoCollector;
 use nix_store_core::lock::PathLocks;
 use rustix::fs::Mode;
 
@@ -213,6 +214,7 @@ impl<'a> Attempt<'a> {
         let mut stack = None;
         let mut disk = vec![self.place.top()];
         disk.extend(self.outputs.as_ref().map(|(fd, _)| fd.as_fd()));
+        let collector = AutoCollector::new(job.store);
         let mut watch = Watch {
             limits: job.request.limits.tightened(config.limits),
             resources: config.resources,
@@ -221,6 +223,7 @@ impl<'a> Attempt<'a> {
             disk,
             cancel: job.build.cancel(),
             log: &mut |bytes| job.build.append_log(bytes),
+            now_and_then: &|| collector.look(),
             before_start: &mut |pid| {
                 if let NetworkChoice::Private(private) = &choice {
                     stack = Some(private.start(pid)?);

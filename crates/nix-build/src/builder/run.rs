@@ -34,6 +34,8 @@ pub(super) struct Watch<'w> {
     pub(super) cancel: &'w Cancel,
     /// Takes what the builder writes.
     pub(super) log: &'w mut dyn FnMut(&[u8]) -> io::Result<()>,
+    /// Done now and then while the builder runs.
+    pub(super) now_and_then: &'w dyn Fn(),
     /// Done with the process id before the builder may start.
     pub(super) before_start: &'w mut dyn FnMut(u32) -> Result<(), SandboxError>,
 }
@@ -245,6 +247,7 @@ impl Running {
             processes,
             disk,
         } = watch.resources;
+        (watch.now_and_then)();
         let looked = Instant::now();
         let hit = watch.cgroup.and_then(BuildCgroup::hit);
         let limit = match hit {

@@ -162,7 +162,11 @@ impl Context {
                  --store with another store"
             );
         }
-        let config = store_config(address, settings, purpose);
+        let mut config = store_config(address, settings, purpose);
+        let upkeep = self.upkeep_settings()?;
+        config.auto_gc = upkeep.auto_gc();
+        config.auto_optimise = upkeep.auto_optimise;
+        config.reserved_bytes = upkeep.reserved_space;
         let state = config.layout.state.clone();
         LocalStore::open(config).map_err(|error| explain_denial(error, &state))
     }

@@ -16,7 +16,7 @@ use rustix::process::{getegid, geteuid, getgid, getuid};
 use super::LocalStore;
 use crate::db::{Db, DbOptions, Durability, JournalMode, OpenMode, SCHEMA_VERSION};
 use crate::error::{Error, Result};
-use crate::gc::reserved;
+use crate::gc::{AutoGc, AutoGcState, reserved};
 use crate::layout::StoreLayout;
 use crate::lock::{BigLock, LockMode, TempRoots, Wait};
 
@@ -51,6 +51,8 @@ pub struct StoreConfig {
     pub journal: JournalMode,
     /// Whether files of new paths become hard links to files with the same contents.
     pub auto_optimise: bool,
+    /// When garbage is collected before something is added or built, if ever.
+    pub auto_gc: Option<AutoGc>,
     /// The group of the users that run builds. When root opens the store, the store
     /// directory is given to this group, which may then make files in it.
     pub build_users_group: Option<String>,
@@ -71,6 +73,7 @@ impl StoreConfig {
             allow_symlinked_store: false,
             journal: JournalMode::default(),
             auto_optimise: false,
+            auto_gc: None,
             build_users_group: None,
             reserved_bytes: RESERVED_BYTES,
         }
@@ -189,6 +192,7 @@ fn finish(
         store_fd,
         db,
         temp_roots: RefCell::new(temp_roots),
+        auto_gc: AutoGcState::default(),
         _big_lock: big_lock,
     })
 }
