@@ -19,6 +19,7 @@ mod journal;
 mod links;
 mod metadata;
 mod options;
+mod pool;
 mod problem;
 mod repair;
 mod throttle;

@@ -1,13 +1,9 @@
 //! Contents and metadata of each path, read by several threads.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::time::Duration;
 
 use nix_base::{NarHash, StorePath, StorePathSet, ValidPathInfo};
 use nix_nar::fs::dump::dump_at_unnoticed;
@@ -15,6 +11,7 @@ use nix_nar::fs::dump::dump_at_unnoticed;
 use super::journal::Marks;
 use super::metadata::{self, FaultyMetadata};
 use super::options::{Journal, Remedy};
+use super::pool::{Event, in_order};
 use super::problem::VerifyProblem;
 use super::repair::RepairError;
 use super::throttle::{Pace, PacedSink};
@@ -93,42 +90,36 @@ impl Check<'_, '_, '_> {
             pace: &pace,
             owner,
         };
-        let threads = self.threads();
-        in_order(
-            targets.len(),
-            threads,
-            |i| reading.look(OsStr::new(&targets[i].path.to_string())),
-            |event| match event {
-                Event::Waits => self.note_stop(&pace),
-                Event::Done(i, seen) => {
-                    self.note_stop(&pace)?;
-                    if self.report.cancelled {
-                        return Ok(());
-                    }
-                    let target = &targets[i];
-                    self.watch.looks_at(&target.path);
-                    self.report.paths += 1;
-                    if let Ok((_, size)) = &seen.content {
-                        self.report.bytes += size;
-                        self.watch.has_read(*size);
-                    }
-                    let problems = self.report.problems.len();
-                    self.judge(target, seen, &reading)?;
-                    let is_bad = self.report.problems.len() > problems;
-                    match &mut marks {
-                        Some(marks) => marks.passed(&target.path, is_bad),
-                        None => Ok(()),
-                    }
-                }
-            },
-            || pace.stop(),
-            || pace.is_stopped(),
-        )?;
+        let look = |i: usize| reading.look(OsStr::new(&targets[i].path.to_string()));
+        in_order(targets.len(), self.threads(), &pace, look, |event| {
+            let Some((i, seen)) = self.unless_cancelled(event, &pace) else {
+                return Ok(());
+            };
+            let is_bad = self.take_in(&targets[i], seen, &reading)?;
+            match &mut marks {
+                Some(marks) => marks.passed(&targets[i].path, is_bad),
+                None => Ok(()),
+            }
+        })?;
         match marks {
             Some(mut marks) if self.report.cancelled => marks.save(),
             Some(marks) => marks.remove(),
             None => Ok(()),
         }
+    }
+
+    /// Accounts for what was read of an object, and settles what is wrong with it. Whether
+    /// something still is.
+    fn take_in(&mut self, target: &Target, seen: Seen, reading: &Reading<'_>) -> Result<bool> {
+        self.watch.looks_at(&target.path);
+        self.report.paths += 1;
+        if let Ok((_, size)) = &seen.content {
+            self.report.bytes += size;
+            self.watch.has_read(*size);
+        }
+        let problems = self.report.problems.len();
+        self.judge(target, seen, reading)?;
+        Ok(self.report.problems.len() > problems)
     }
 
     fn targets(&mut self, paths: &StorePathSet, marks: Option<&Marks>) -> Result<Vec<Target>> {
@@ -155,12 +146,16 @@ impl Check<'_, '_, '_> {
         }
     }
 
-    pub(super) fn note_stop(&mut self, pace: &Pace) -> Result<()> {
+    /// A result, unless there is none, or the check was stopped.
+    pub(super) fn unless_cancelled<T>(&mut self, event: Event<T>, pace: &Pace) -> Option<T> {
         if self.watch.is_cancelled() {
             self.report.cancelled = true;
             pace.stop();
         }
-        Ok(())
+        match event {
+            Event::Done(done) if !self.report.cancelled => Some(done),
+            _ => None,
+        }
     }
 
     /// Settles what is wrong with an object, if anything is. It may have been collected
@@ -284,66 +279,3 @@ impl Check<'_, '_, '_> {
         }
     }
 }
-
-/// What happens to the thread that waits for results.
-pub(super) enum Event<T> {
-    /// Nothing, for a while.
-    Waits,
-    /// A result, in the order of the numbers.
-    Done(usize, T),
-}
-
-/// Does `work` for the numbers below `count` in several threads, and hands the results to
-/// `tell` in this one. Once `is_stopped`, no more is begun.
-pub(super) fn in_order<T: Send>(
-    count: usize,
-    threads: usize,
-    work: impl Fn(usize) -> T + Sync,
-    mut tell: impl FnMut(Event<T>) -> Result<()>,
-    stop: impl Fn(),
-    is_stopped: impl Fn() -> bool + Sync,
-) -> Result<()> {
-    let next = AtomicUsize::new(0);
-    let mut result = Ok(());
-    std::thread::scope(|scope| {
-        let (sender, receiver) = sync_channel(QUEUE);
-        for _ in 0..threads.min(count) {
-            let (sender, next, work, is_stopped) = (sender.clone(), &next, &work, &is_stopped);
-            scope.spawn(move || {
-                while !is_stopped() {
-                    let i = next.fetch_add(1, Ordering::Relaxed);
-                    if i >= count || sender.send((i, work(i))).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        drop(sender);
-        let mut early = BTreeMap::new();
-        let mut due = 0;
-        while result.is_ok() {
-            result = match receiver.recv_timeout(PATIENCE) {
-                Ok((i, done)) => {
-                    early.insert(i, done);
-                    let mut told = Ok(());
-                    while let Some(done) = early.remove(&due).filter(|_| told.is_ok()) {
-                        told = tell(Event::Done(due, done));
-                        due += 1;
-                    }
-                    told
-                }
-                Err(RecvTimeoutError::Timeout) => tell(Event::Waits),
-                Err(RecvTimeoutError::Disconnected) => break,
-            };
-        }
-        if result.is_err() {
-            stop();
-        }
-    });
-    result
-}
-
-/// Results that wait for their turn before the threads do.
-const QUEUE: usize = 256;
-/// After how long without a result it is asked whether to stop.
-const PATIENCE: Duration = Duration::from_millis(100);

@@ -9,8 +9,8 @@ use std::path::Path;
 use nix_base::{Hash, HashFormat, NarHash};
 use nix_nar::fs::dump::dump_at_unnoticed;
 
-use super::contents::{Event, in_order};
 use super::options::Remedy;
+use super::pool::in_order;
 use super::problem::VerifyProblem;
 use super::repair::RepairError;
 use super::throttle::{Pace, PacedSink};
@@ -30,25 +30,13 @@ impl Check<'_, '_, '_> {
             let mut sink = PacedSink::new(&pace);
             dump_at_unnoticed(dir.as_fd(), OsStr::new(&names[i]), &mut sink).map(|_| sink.finish())
         };
-        let threads = self.threads();
-        in_order(
-            names.len(),
-            threads,
-            hash,
-            |event| {
-                self.note_stop(&pace)?;
-                let Event::Done(i, hashed) = event else {
-                    return Ok(());
-                };
-                if self.report.cancelled {
-                    return Ok(());
-                }
-                self.report.links += 1;
-                self.judge_link(&dir_path, &names[i], hashed)
-            },
-            || pace.stop(),
-            || pace.is_stopped(),
-        )
+        in_order(names.len(), self.threads(), &pace, hash, |event| {
+            let Some((i, hashed)) = self.unless_cancelled(event, &pace) else {
+                return Ok(());
+            };
+            self.report.links += 1;
+            self.judge_link(&dir_path, &names[i], hashed)
+        })
     }
 
     fn judge_link(

@@ -1,19 +1,20 @@
 //! Verifying and repairing as `nix-store` does, in its words.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use nix_base::StorePath;
 use nix_store_core::{
-    CheckContents, Remedy, RepairError, VerifyOptions, VerifyPhase, VerifyProblem, VerifyWatch,
+    CheckContents, Error, Remedy, RepairError, VerifyOptions, VerifyPhase, VerifyProblem,
+    VerifyWatch,
 };
 
 use super::report::in_one_line;
 use crate::cli::context::{Context, Purpose};
 use crate::cli::path_arg::store_path;
 use crate::cli::repair_sources::substituters;
-use crate::cli::report::print_line;
+use crate::cli::report::{print_line, visible};
 use crate::cli::signals::SignalWatch;
 use crate::cli::store_args::StoreVerifyArgs;
 
@@ -40,7 +41,10 @@ pub(in crate::cli) fn verify_store(
         ..VerifyOptions::default()
     };
     tracing::info!("reading the Nix store...");
-    let mut watch = Words { signals: &signals };
+    let mut watch = Words {
+        signals: &signals,
+        real_store: &store.layout().real_store,
+    };
     let report = store.verify_with(&options, &mut sources, &mut watch)?;
     signals.check()?;
     if report.is_clean() {
@@ -68,7 +72,10 @@ pub(in crate::cli) fn verify_paths(
             threads: 1,
             ..VerifyOptions::default()
         };
-        let mut watch = Words { signals: &signals };
+        let mut watch = Words {
+            signals: &signals,
+            real_store: &store.layout().real_store,
+        };
         if !store.verify_with(&options, &mut [], &mut watch)?.is_clean() {
             status = ExitCode::FAILURE;
         }
@@ -114,6 +121,23 @@ fn say_why(error: &RepairError) {
 /// Says what real Nix says.
 struct Words<'w> {
     signals: &'w SignalWatch,
+    real_store: &'w Path,
+}
+
+impl Words<'_> {
+    /// Real Nix names the file by its real path.
+    fn why_unreadable(&self, error: &Error) -> String {
+        match error {
+            Error::Nar {
+                source: nix_nar::Error::UnsupportedType { path },
+                ..
+            } => visible(&format!(
+                "file '{}' has an unsupported type",
+                self.real_store.join(path).display()
+            )),
+            error => in_one_line(error),
+        }
+    }
 }
 
 impl VerifyWatch for Words<'_> {
@@ -138,6 +162,9 @@ impl VerifyWatch for Words<'_> {
                 has_valid_referrers: false,
                 ..
             } => {}
+            VerifyProblem::Unreadable { source, .. } => {
+                print_line(&format!("error: {}", self.why_unreadable(source)));
+            }
             problem => print_line(&in_one_line(problem)),
         }
     }
