@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use nix_store_core::TrustDb;
+use nix_store_core::trust::Usage;
 use test_support::{PathToAdd, ServeSession, TempStore};
 
 use crate::program::{nix_serve, on, run};
@@ -171,6 +173,35 @@ fn what_clients_do_and_are_refused_is_written_down() {
     let file = store.state_dir().join("nix-serve/audit/current.jsonl");
     let mode = std::fs::metadata(file).unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o600);
+}
+
+#[test]
+fn what_keys_have_used_up_is_told_and_build_time_begins_anew() {
+    let store = store_with("[key.bob]\nbuild-time = '1h'\n");
+    let used = Usage {
+        stored_bytes: 7,
+        build_seconds: 90,
+    };
+    let trust = TrustDb::open(&store.state_dir()).unwrap();
+    for account in ["key:bob", "key:eve"] {
+        trust.add_usage(account, used).unwrap();
+    }
+    let all = run(on(&store, ["quota"]));
+    let eve = "eve: 7 bytes stored, 90 seconds of builds";
+    let bob = "bob: 7 bytes stored, 90 of 3600 seconds of builds";
+    assert_eq!(all.lines(), [bob, eve]);
+    let reset = run(on(&store, ["quota", "--reset-build-time", "bob"]));
+    assert_eq!(
+        reset.lines(),
+        ["bob: 7 bytes stored, 0 of 3600 seconds of builds"]
+    );
+    assert_eq!(run(on(&store, ["quota", "eve"])).lines(), [eve]);
+    let unknown = run(on(&store, ["quota", "mallory"]));
+    assert!(
+        unknown
+            .refusal()
+            .contains("nothing is booked for a key 'mallory'")
+    );
 }
 
 #[test]

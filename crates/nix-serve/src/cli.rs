@@ -28,6 +28,7 @@ mod output;
 mod path_arg;
 mod progress;
 mod query_args;
+mod quota_args;
 mod remote;
 mod repair_sources;
 mod report;
@@ -136,9 +137,7 @@ fn parse(argv: &[OsString]) -> Result<LowArgs, Refusal> {
     let plain = plain_serve(words);
     match name.and_then(OsStr::to_str) {
         Some("nix-copy-closure") => copy_closure_face::parse(words).map_err(Refusal::Usage),
-        Some("nix-collect-garbage") => {
-            collect_garbage_face::parse(words).map_err(Refusal::Usage)
-        }
+        Some("nix-collect-garbage") => collect_garbage_face::parse(words).map_err(Refusal::Usage),
         Some("nix-store") => store_face::parse(words, piped_words).map_err(Refusal::Usage),
         _ if is_connection => store_face::parse(words, Vec::new).map_err(Refusal::Usage),
         _ if words.first().is_some_and(|word| word == SUPERVISE) => {

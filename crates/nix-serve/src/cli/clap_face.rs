@@ -21,12 +21,15 @@ use super::low_args::{
 };
 
 use building::{BUILD_EXAMPLES, BuildOptions, parse_time};
+use gc::{DELETE_EXAMPLES, DeleteOptions, GC_EXAMPLES, GcOptions};
 use optimising::{OPTIMISE_EXAMPLES, OptimiseOptions};
 use signing::{
     CHECK_SIGS_EXAMPLES, CheckSigsOptions, KEY_EXAMPLES, KeyOptions, SIGN_EXAMPLES, SignOptions,
 };
-use gc::{DELETE_EXAMPLES, DeleteOptions, GC_EXAMPLES, GcOptions};
-use trusting::{AUDIT_EXAMPLES, AUTHORIZE_EXAMPLES, AuditOptions, AuthorizeOptions, RoleOptions};
+use trusting::{
+    AUDIT_EXAMPLES, AUTHORIZE_EXAMPLES, AuditOptions, AuthorizeOptions, QUOTA_EXAMPLES,
+    QuotaOptions, RoleOptions,
+};
 use verifying::{VERIFY_EXAMPLES, VerifyOptions};
 
 /// Parses the whole command line.
@@ -135,6 +138,9 @@ enum Own {
     /// Print what clients did, or were refused
     #[command(after_help = AUDIT_EXAMPLES)]
     Audit(AuditOptions),
+    /// Print what keys have used up, or begin a new accounting period
+    #[command(after_help = QUOTA_EXAMPLES)]
+    Quota(QuotaOptions),
     /// Build derivations, here or on another machine
     #[command(after_help = BUILD_EXAMPLES)]
     Build(BuildOptions),
@@ -314,6 +320,7 @@ impl From<Own> for Command {
             Own::Serve { role, .. } => Self::Serve(role.into()),
             Own::Authorize(options) => Self::Authorize(options.into()),
             Own::Audit(options) => Self::Audit(options.into()),
+            Own::Quota(options) => Self::Quota(options.into()),
             Own::Build(options) => Self::Build(options.into()),
             Own::Log { paths } => Self::Log(paths),
             Own::Doctor { json } => Self::Doctor { json },

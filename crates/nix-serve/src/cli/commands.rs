@@ -28,6 +28,7 @@ mod order;
 pub(super) mod path_info;
 pub(super) mod print;
 pub(super) mod query;
+pub(super) mod quota;
 pub(super) mod restore;
 pub(super) mod self_check;
 pub(super) mod serve;

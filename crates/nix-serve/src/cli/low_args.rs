@@ -14,6 +14,7 @@ use super::key_args::{CheckSigsArgs, KeyCommand, SignArgs};
 use super::log_format::LogFormat;
 use super::optimise_args::OptimiseArgs;
 use super::query_args::QueryArgs;
+use super::quota_args::QuotaArgs;
 use super::store_args::{CollectGarbageArgs, StoreOperation};
 use super::verify_args::VerifyArgs;
 use crate::policy::{Capability, KeyName};
@@ -72,6 +73,8 @@ pub(crate) enum Command {
     Authorize(AuthorizeArgs),
     /// Print what clients did, or were refused.
     Audit(AuditArgs),
+    /// Print what keys have used up.
+    Quota(QuotaArgs),
     /// Copy a closure to or from another store.
     Copy(CopyArgs),
     /// Make outputs of derivations.

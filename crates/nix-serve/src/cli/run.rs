@@ -12,6 +12,7 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<ExitCod
         Command::Serve(args) => commands::serve::run(&args, context),
         Command::Authorize(args) => commands::authorize::run(&args, context),
         Command::Audit(args) => commands::audit::run(&args, context),
+        Command::Quota(args) => commands::quota::run(&args, context),
         Command::Build(args) => commands::build::run(&args, context),
         Command::Log(paths) => commands::log::run(&paths, context),
         Command::Doctor { json } => commands::doctor::run(json, context),

@@ -32,7 +32,7 @@ use nix_base::PublicKey;
 use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
-use super::{At, Capability, KeyName, PolicyError, View};
+use super::{At, Capability, KeyName, PolicyError, Quotas, View};
 
 /// A policy file that was understood as a whole.
 #[derive(Debug, Clone)]
@@ -168,6 +168,14 @@ impl PolicyFile {
         }
     }
 
+    /// How much `key` may use up.
+    #[must_use]
+    pub fn quotas(&self, key: &KeyName) -> Quotas {
+        self.entry(key)
+            .map(|entry| entry.quotas())
+            .unwrap_or_default()
+    }
+
     /// All names that have an entry.
     pub fn names(&self) -> impl Iterator<Item = &KeyName> {
         self.text.key.keys()
@@ -183,6 +191,15 @@ impl PolicyFile {
 }
 
 impl Entry {
+    /// How much a key may use up for which this holds.
+    pub(super) fn quotas(&self) -> Quotas {
+        Quotas {
+            stored_bytes: self.stored_bytes.map(|bytes| bytes.0),
+            slots: self.slots,
+            build_seconds: self.build_time.map(|time| time.0),
+        }
+    }
+
     fn or(self, default: Self) -> Self {
         Self {
             allow: self.allow.or(default.allow),

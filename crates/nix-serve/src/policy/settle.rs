@@ -9,7 +9,7 @@ use std::path::Path;
 use nix_base::{PublicKey, StoreDir, StorePath};
 
 use super::file::{Entry, TrustedKey};
-use super::{Capability, KeyName, PolicyError, PolicyFile, Quotas, Role, View};
+use super::{Capability, KeyName, PolicyError, PolicyFile, Role, View};
 
 /// The flags of `serve`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -221,6 +221,7 @@ impl Role {
             at: policy.at(offset),
             message: message.to_owned(),
         };
+        self.quotas = entry.quotas();
         for text in entry.expose.unwrap_or_default() {
             let path = store_dir.parse(text.get_ref().as_bytes()).map_err(|_| {
                 let message = format!("'{}' is not a path of this store", text.get_ref());
@@ -246,11 +247,6 @@ impl Role {
             }
             self.shared_view = *share.get_ref();
         }
-        self.quotas = Quotas {
-            stored_bytes: entry.stored_bytes.map(|bytes| bytes.0),
-            slots: entry.slots,
-            build_seconds: entry.build_time.map(|time| time.0),
-        };
         self.impure_env_vars = entry.impure_env_vars.unwrap_or_default();
         self.weak_hashes = entry.weak_hashes.unwrap_or(self.weak_hashes);
         if let Some(features) = entry.system_features {

@@ -33,6 +33,17 @@ impl TrustDb {
         })
     }
 
+    /// All keys of which something is known.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn keys(&self) -> Result<Vec<String>> {
+        self.read(|conn| {
+            let mut keys = conn.prepare_cached(KEYS)?;
+            keys.query_map([], |row| row.get(0))?.collect()
+        })
+    }
+
     /// Adds to what `key` has used up; paths and texts add themselves.
     ///
     /// # Errors
@@ -58,6 +69,7 @@ impl TrustDb {
     }
 }
 
+const KEYS: &str = "select name from Keys order by name";
 const USAGE: &str = "select storedBytes + textBytes, buildSeconds from Keys where name = ?1";
 // Beyond what the column can hold, a sum would become a fraction.
 const ADD: &str = "update Keys set \

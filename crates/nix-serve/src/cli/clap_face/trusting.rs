@@ -7,6 +7,7 @@ use clap::{Args, ValueHint};
 
 use crate::audit_log::parse_since;
 use crate::cli::low_args::{AuditArgs, AuthorizeArgs, Install, ServeArgs};
+use crate::cli::quota_args::QuotaArgs;
 use crate::policy::{Capability, KeyName, UnknownCapability};
 
 #[derive(Debug, Args)]
@@ -74,6 +75,19 @@ pub(super) struct AuditOptions {
     since: Option<u64>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct QuotaOptions {
+    /// Set the time that builds of these keys took to nothing.
+    #[arg(long, requires = "keys")]
+    reset_build_time: bool,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    json: bool,
+    /// Names of keys, as after '--as'; all keys if there is none.
+    #[arg(value_name = "NAME")]
+    keys: Vec<KeyName>,
+}
+
 /// A type of its own: clap takes sets for options that are repeated.
 #[derive(Debug, Clone)]
 struct CapabilityList(BTreeSet<Capability>);
@@ -133,6 +147,16 @@ impl From<AuditOptions> for AuditArgs {
     }
 }
 
+impl From<QuotaOptions> for QuotaArgs {
+    fn from(options: QuotaOptions) -> Self {
+        Self {
+            keys: options.keys,
+            reset_build_time: options.reset_build_time,
+            json: options.json,
+        }
+    }
+}
+
 pub(super) const AUTHORIZE_EXAMPLES: &str = "\
 Examples:
   nix-serve authorize --key alice.pub --as alice
@@ -150,3 +174,10 @@ Examples:
   nix-serve audit --since 2h
   nix-serve audit --key alice --refused
   nix-serve audit --json --since 2026-05-31 | jq .command";
+pub(super) const QUOTA_EXAMPLES: &str = "\
+Examples:
+  nix-serve quota
+  nix-serve quota --json alice
+  nix-serve quota --reset-build-time alice ci
+
+Limits are set in nix-serve/policy.toml in the store's state directory.";
