@@ -107,3 +107,6 @@ impl LocalStore {
         valid::optimise(self, options, progress)
     }
 }
+
+#[cfg(test)]
+mod tests;
