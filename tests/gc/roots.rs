@@ -86,7 +86,17 @@ impl Site {
     fn real_roots(&self) -> Vec<Vec<u8>> {
         let output = run(self.nix_store(&["--gc", "--print-roots"]));
         assert!(output.status.success(), "{output:?}");
-        lines(&output.stdout)
+        let mut lines = lines(&output.stdout);
+        if self.peer.label() == "newest" {
+            // It prints links as paths, in quotes and in the order of paths.
+            for line in &mut lines {
+                unquote(line);
+            }
+            lines.retain(|line| !line.is_empty());
+            lines.sort();
+            lines.push(Vec::new());
+        }
+        lines
     }
 
     fn our_roots(&self) -> (Vec<Vec<u8>>, Roots) {
@@ -156,6 +166,16 @@ impl Site {
 fn lines(text: &[u8]) -> Vec<Vec<u8>> {
     let lines = text.split(|&byte| byte == b'\n');
     lines.map(<[u8]>::to_vec).collect()
+}
+
+/// Takes away the quotes in which the link stands.
+fn unquote(line: &mut Vec<u8>) {
+    if line.first() == Some(&b'"')
+        && let Some(end) = line.windows(2).position(|two| two == b"\" ")
+    {
+        line.remove(end);
+        line.remove(0);
+    }
 }
 
 fn shown(lines: &[Vec<u8>]) -> String {
