@@ -26,6 +26,7 @@ mod optimise_args;
 mod options;
 mod output;
 mod path_arg;
+mod profiles;
 mod progress;
 mod query_args;
 mod quota_args;

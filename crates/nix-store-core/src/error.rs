@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use nix_base::{ContentAddress, NarHash, StoreDir, StorePath};
 
+use crate::local::CanonicaliseError;
+
 /// The result of an operation on a store.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -329,6 +331,14 @@ pub enum Error {
         /// Why it failed.
         #[source]
         source: nix_nar::Error,
+    },
+
+    /// An object can't be made as those of a store are.
+    #[error("cannot make the metadata of a path canonical")]
+    Canonicalise {
+        /// Why not.
+        #[source]
+        source: CanonicaliseError,
     },
 
     /// Only the bytes of a file can be hashed without an archive.

@@ -16,7 +16,7 @@ pub use error::{BoxedCause, Error, FullPath, LockHolder, Result};
 pub use layout::StoreLayout;
 pub use local::{
     Access, BATCH_BYTES, BATCH_PATHS, CanonicaliseError, Canonicaliser, CheckContents,
-    CommitOutcome, Fetched, ImportBatch, Journal, LocalStore, MetadataFault, NewOutput,
+    CommitOutcome, Fetched, ImportBatch, Journal, LocalStore, Measure, MetadataFault, NewOutput,
     OptimiseOptions, OptimiseProgress, OptimiseReport, PrivateDir, Remedy, RepairError,
     RepairFailure, RepairSource, Scrutiny, StoreConfig, Unpacked, VerifyOptions, VerifyPhase,
     VerifyProblem, VerifyReport, VerifyWatch, git_object_id,

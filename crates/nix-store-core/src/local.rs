@@ -1,6 +1,7 @@
 //! The store on the local disk.
 
 mod add;
+mod adopt;
 mod background_flush;
 mod canonicalise;
 mod content_check;
@@ -29,6 +30,7 @@ use crate::gc::AutoGcState;
 use crate::layout::StoreLayout;
 use crate::lock::{BigLock, TempRoots};
 
+pub use adopt::Measure;
 pub use canonicalise::{CanonicaliseError, Canonicaliser};
 pub use git_hash::git_object_id;
 pub use import::{BATCH_BYTES, BATCH_PATHS, CommitOutcome, ImportBatch, Scrutiny, Unpacked};

@@ -29,6 +29,7 @@ pub(super) mod path_info;
 pub(super) mod print;
 pub(super) mod query;
 pub(super) mod quota;
+mod registrations;
 pub(super) mod restore;
 pub(super) mod self_check;
 pub(super) mod serve;

@@ -29,6 +29,8 @@ pub(crate) struct Environment {
     pub(crate) ignore_symlink_store: bool,
     /// `XDG_DATA_HOME`, or `~/.local/share`.
     pub(crate) data_home: Option<PathBuf>,
+    /// `XDG_STATE_HOME`, or `~/.local/state`.
+    pub(crate) state_home: Option<PathBuf>,
     /// `NIX_SSL_CERT_FILE`, or `SSL_CERT_FILE`: certificates to trust.
     pub(crate) ssl_cert_file: Option<PathBuf>,
     /// `CREDENTIALS_DIRECTORY`: where systemd puts a service's secrets.
@@ -70,6 +72,9 @@ impl Environment {
             ignore_symlink_store: text("NIX_IGNORE_SYMLINK_STORE").as_deref() == Some("1"),
             data_home: path("XDG_DATA_HOME")
                 .or_else(|| Some(path("HOME")?.join(".local/share")))
+                .filter(|directory| directory.is_absolute()),
+            state_home: path("XDG_STATE_HOME")
+                .or_else(|| Some(path("HOME")?.join(".local/state")))
                 .filter(|directory| directory.is_absolute()),
             ssl_cert_file: path("NIX_SSL_CERT_FILE").or_else(|| path("SSL_CERT_FILE")),
             credentials_directory: path("CREDENTIALS_DIRECTORY"),

@@ -49,6 +49,9 @@ pub(crate) fn finish(result: anyhow::Result<ExitCode>, colour: Colour) -> ExitCo
     if has_cause::<OutputClosed>(&error) {
         return ExitCode::FAILURE;
     }
+    if let Some(usage) = error.downcast_ref::<UsageError>() {
+        return finish_usage(usage, colour);
+    }
     print_line(&format!(
         "{}{}",
         colour.label(RED, "error"),

@@ -39,7 +39,7 @@ pub(crate) fn run(args: &AddArgs, context: &Context) -> anyhow::Result<ExitCode>
 }
 
 /// The name of the store path for `file`.
-fn name_of(file: &Path, given: Option<&str>) -> anyhow::Result<StorePathName> {
+pub(super) fn name_of(file: &Path, given: Option<&str>) -> anyhow::Result<StorePathName> {
     let name = match given {
         Some(name) => name.to_owned(),
         None => {

@@ -1,12 +1,8 @@
-//! `dump-db`: registrations, as `nix-store --dump-db` prints them.
-//!
-//! ```text
-//! path LF hash (base 16) LF size LF deriver, or nothing LF number of references LF
-//! reference LF …
-//! ```
+//! `dump-db`: registrations, as `nix-store --dump-db` prints them. Their form is described
+//! in [`registrations`](super::registrations).
 
 use std::fmt::Write as _;
-use std::io::{BufWriter, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -31,37 +27,37 @@ pub(crate) fn run(paths: &[PathBuf], context: &Context) -> anyhow::Result<ExitCo
         }
         named
     };
-    let mut output = BufWriter::with_capacity(BUFFER, Output::of_process()?);
-    let mut failed = Ok(());
+    let mut output = Output::of_process()?;
+    let mut written = Ok(());
+    let mut text = String::with_capacity(BUFFER * 2);
     store.query_path_infos(&paths, &mut |info| {
-        if failed.is_ok() {
-            failed = output.write_all(registration(store.store_dir(), &info).as_bytes());
+        append(store.store_dir(), &info, &mut text);
+        if text.len() >= BUFFER && written.is_ok() {
+            written = output.write_all(text.as_bytes());
+            text.clear();
         }
         Ok(())
     })?;
-    failed
-        .and_then(|()| output.flush())
+    written
+        .and_then(|()| output.write_all(text.as_bytes()))
         .context("cannot write to stdout")?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn registration(dir: &StoreDir, info: &ValidPathInfo) -> String {
-    let mut text = String::new();
-    let deriver = info.deriver.as_ref().map(|path| dir.print(path));
+fn append(dir: &StoreDir, info: &ValidPathInfo, text: &mut String) {
+    dir.append_to(&info.path, text);
+    text.push('\n');
+    text.push_str(&info.nar_hash.to_base16());
     // Writing to a string can't fail.
-    let _ = writeln!(
-        text,
-        "{}\n{}\n{}\n{}\n{}",
-        dir.display(&info.path),
-        info.nar_hash.to_base16(),
-        info.nar_size,
-        deriver.unwrap_or_default(),
-        info.references.len(),
-    );
-    for reference in &info.references {
-        let _ = writeln!(text, "{}", dir.display(reference));
+    let _ = write!(text, "\n{}\n", info.nar_size);
+    if let Some(deriver) = &info.deriver {
+        dir.append_to(deriver, text);
     }
-    text
+    let _ = write!(text, "\n{}\n", info.references.len());
+    for reference in &info.references {
+        dir.append_to(reference, text);
+        text.push('\n');
+    }
 }
 
-const BUFFER: usize = 64 << 10;
+const BUFFER: usize = 256 << 10;

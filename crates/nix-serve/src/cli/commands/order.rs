@@ -1,6 +1,6 @@
 //! Paths in the order in which they can be copied.
 
-use nix_base::{StorePath, StorePathSet, ValidPathInfo};
+use nix_base::{StorePathSet, ValidPathInfo};
 use nix_store_core::Store;
 
 use crate::client::order::references_first;
@@ -16,13 +16,4 @@ pub(crate) fn infos_by_references(
         Ok(())
     })?;
     Ok(references_first(store.store_dir(), infos)?)
-}
-
-/// Those of `paths` that are valid, what others refer to before them.
-pub(crate) fn sorted_by_references(
-    store: &dyn Store,
-    paths: &StorePathSet,
-) -> anyhow::Result<Vec<StorePath>> {
-    let sorted = infos_by_references(store, paths)?;
-    Ok(sorted.into_iter().map(|info| info.path).collect())
 }

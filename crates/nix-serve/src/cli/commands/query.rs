@@ -19,6 +19,7 @@ use crate::cli::context::{Context, Purpose};
 use crate::cli::output::Output;
 use crate::cli::path_arg::store_path;
 use crate::cli::query_args::{Query, QueryArgs};
+pub(in crate::cli::commands) use binding::read_derivation;
 use graphs::Language;
 use lookup::{Fault, Lookup, ask};
 
@@ -81,7 +82,13 @@ fn realisation(args: &QueryArgs, context: &Context) -> BuildArgs {
 fn knows_outputs(query: &Query) -> bool {
     !matches!(
         query,
-        Query::Outputs | Query::Binding(_) | Query::Tree | Query::Graph | Query::GraphMl
+        Query::Outputs
+            | Query::Binding(_)
+            | Query::Deriver
+            | Query::ValidDerivers
+            | Query::Tree
+            | Query::Graph
+            | Query::GraphMl
     )
 }
 

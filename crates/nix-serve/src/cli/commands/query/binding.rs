@@ -3,7 +3,7 @@
 use anyhow::{Context as _, anyhow};
 use nix_base::StorePath;
 use nix_drv::{Derivation, Strictness};
-use nix_store_core::{Error, LocalStore};
+use nix_store_core::{Error, LocalStore, Store};
 
 use crate::builds::read_derivation_file;
 
@@ -15,6 +15,7 @@ pub(super) fn print(
     out: &mut Vec<u8>,
 ) -> anyhow::Result<()> {
     for path in drvs {
+        let path = &derivation_of(store, path)?;
         let drv = read_derivation(store, path)?;
         let value = drv.basic.env_var(name).with_context(|| {
             // Nix compat: its words.
@@ -27,6 +28,21 @@ pub(super) fn print(
         out.push(b'\n');
     }
     Ok(())
+}
+
+/// The path itself if it is that of a derivation, else what it was built from.
+fn derivation_of(store: &LocalStore, path: &StorePath) -> anyhow::Result<StorePath> {
+    if path.is_derivation() {
+        return Ok(path.clone());
+    }
+    let dir = store.store_dir();
+    let info = store
+        .query_path_info(path)?
+        .ok_or_else(|| Error::not_valid(dir, path))?;
+    // Nix compat: its words.
+    info.info
+        .deriver
+        .with_context(|| format!("deriver of path '{}' is not known", dir.display(path)))
 }
 
 /// The derivation at a valid path.

@@ -1,0 +1,37 @@
+//! `--register-validity`: registers paths that are on disk already.
+
+use std::io::BufReader;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use nix_store_core::Measure;
+
+use crate::cli::commands::registrations::{HashGiven, read_all};
+use crate::cli::context::{Context, Purpose};
+use crate::cli::signals::{Input, SignalWatch};
+use crate::cli::store_args::RegisterArgs;
+
+/// Registers what stdin says, all or nothing.
+pub(super) fn run(args: RegisterArgs, context: &Context) -> anyhow::Result<ExitCode> {
+    let watch = SignalWatch::install(Arc::default())?;
+    let store = context.open_store("--register-validity", Purpose::Write)?;
+    let (hash_given, measure) = match args.hash_given {
+        true => (HashGiven::Yes, Measure::No),
+        false => (HashGiven::No, Measure::Yes),
+    };
+    let input = BufReader::with_capacity(BUFFER, Input::of_process(watch)?);
+    let mut batch = read_all(input, store.store_dir(), hash_given)?;
+    if !args.reregister {
+        let mut fresh = Vec::with_capacity(batch.len());
+        for info in batch {
+            if !store.is_valid(&info.path)? {
+                fresh.push(info);
+            }
+        }
+        batch = fresh;
+    }
+    store.adopt(batch, measure)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+const BUFFER: usize = 64 << 10;
