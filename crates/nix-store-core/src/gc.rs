@@ -15,6 +15,8 @@ mod report;
 pub(crate) mod reserved;
 mod roots;
 mod specific;
+#[cfg(test)]
+mod testing;
 
 pub use auto::AutoCollector;
 pub(crate) use auto::AutoGcState;

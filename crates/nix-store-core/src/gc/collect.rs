@@ -282,3 +282,6 @@ impl GcReport {
         self.paths.sort_unstable();
     }
 }
+
+#[cfg(test)]
+mod tests;
