@@ -24,6 +24,8 @@ pub(crate) struct Case {
     pub(crate) changes: bool,
     /// Whether it sees no processes but its own, since those hold roots.
     pub(crate) alone: bool,
+    /// Whether the lines of each stream are sorted first, since their order means nothing.
+    pub(crate) sorted: bool,
     /// Whether there is another machine, `{host}`.
     pub(crate) remote: bool,
 }
@@ -83,6 +85,7 @@ fn ask(name: &str, words: &str) -> Case {
         errors: Errors::Lines,
         changes: false,
         alone: false,
+        sorted: false,
         remote: false,
     }
 }
@@ -120,6 +123,11 @@ impl Case {
     fn no_errors(self) -> Self {
         let errors = Errors::None;
         Self { errors, ..self }
+    }
+
+    fn sorted(self) -> Self {
+        let sorted = true;
+        Self { sorted, ..self }
     }
 
     fn alone(self) -> Self {

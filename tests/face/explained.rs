@@ -27,12 +27,11 @@ pub(crate) struct Entry {
     /// Labels of the releases that differ from this program.
     pub(crate) releases: Vec<String>,
     pub(crate) parts: Vec<Part>,
-    /// A pattern of the lines that only real Nix has.
-    #[serde(default = "anything")]
-    pub(crate) theirs: String,
-    /// A pattern of the lines that only this program has.
-    #[serde(default = "anything")]
-    pub(crate) ours: String,
+    /// A pattern of lines that only real Nix has. With neither this nor the next one, all lines
+    /// are explained.
+    pub(crate) theirs: Option<String>,
+    /// A pattern of lines that only this program has.
+    pub(crate) ours: Option<String>,
     pub(crate) why: String,
 }
 
@@ -58,7 +57,7 @@ impl Explained {
         }
     }
 
-    /// Whether an entry explains a difference.
+    /// Whether each line of a difference is explained by an entry.
     pub(crate) fn explains(
         &self,
         case: &str,
@@ -66,22 +65,25 @@ impl Explained {
         part: Part,
         difference: &Difference,
     ) -> bool {
-        let mut explained = false;
+        let mut theirs: Vec<&str> = difference.theirs.lines().collect();
+        let mut ours: Vec<&str> = difference.ours.lines().collect();
         for (index, entry) in self.entries.iter().enumerate() {
             let Some(pattern) = entry.pattern_for(case) else {
                 continue;
             };
-            if entry.releases.iter().any(|one| one == release)
-                && entry.parts.contains(&part)
-                && glob::matches(&entry.theirs, difference.theirs.trim_end())
-                && glob::matches(&entry.ours, difference.ours.trim_end())
-            {
-                explained = true;
+            if !entry.parts.contains(&part) || !entry.releases.iter().any(|one| one == release) {
+                continue;
+            }
+            let before = theirs.len() + ours.len();
+            let (their_pattern, our_pattern) = entry.line_patterns();
+            theirs.retain(|line| !their_pattern.is_some_and(|it| glob::matches(it, line)));
+            ours.retain(|line| !our_pattern.is_some_and(|it| glob::matches(it, line)));
+            if theirs.len() + ours.len() < before {
                 let mut used = self.used.lock().unwrap();
                 used.insert((index, pattern.to_owned(), release.to_owned()));
             }
         }
-        explained
+        theirs.is_empty() && ours.is_empty()
     }
 
     /// The entries, with their patterns and releases, that explained nothing in a run by
@@ -123,8 +125,11 @@ impl Entry {
             .map(String::as_str)
             .find(|pattern| glob::matches(pattern, case))
     }
-}
 
-fn anything() -> String {
-    "*".to_owned()
+    fn line_patterns(&self) -> (Option<&str>, Option<&str>) {
+        match (self.theirs.as_deref(), self.ours.as_deref()) {
+            (None, None) => (Some("*"), Some("*")),
+            patterns => patterns,
+        }
+    }
 }

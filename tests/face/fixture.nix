@@ -1,10 +1,11 @@
-# What the compared store is filled with. Builders are the host's, so that copies are small.
+# What the compared store is filled with.
 let
+  tools = ./tools;
   make = name: attributes: script: derivation ({
     inherit name;
     system = "x86_64-linux";
-    builder = "/bin/sh";
-    args = [ "-c" "set -e; PATH=/usr/bin:/bin; ${script}" ];
+    builder = "${tools}/sh";
+    args = [ "-c" "set -e; PATH=${tools}; ${script}" ];
   } // attributes);
 in rec {
   base = make "base-1.0" { } ''

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::process::Command;
 
-use test_support::{Machine, Peer, run_ok};
+use test_support::{Machine, Peer, busybox, run_ok};
 
 /// A machine with a filled store, and what its paths are called in cases.
 pub(crate) struct Fixture {
@@ -21,6 +21,14 @@ impl Fixture {
             fs::create_dir_all(machine.path(place)).unwrap();
         }
         fs::write(machine.path("nix/work/fixture.nix"), EXPRESSION).unwrap();
+        machine.configure(CONFINED);
+        let tools = machine.path("nix/work/tools");
+        fs::create_dir(&tools).unwrap();
+        let program = busybox().expect("a static busybox lies beside the peers");
+        fs::copy(program, tools.join("busybox")).unwrap();
+        for name in ["sh", "mkdir", "ln", "chmod", "cp", "cat"] {
+            std::os::unix::fs::symlink("busybox", tools.join(name)).unwrap();
+        }
         let mut fixture = Self {
             machine,
             paths: BTreeMap::new(),
@@ -188,6 +196,9 @@ impl Fixture {
 const BUILT: [&str; 8] = [
     "base", "lib", "multi", "app", "other", "fixed", "tree", "changing",
 ];
+
+/// Lines of nix.conf.
+pub(crate) const CONFINED: &str = "sandbox = true\n";
 
 const EXPRESSION: &str = include_str!("fixture.nix");
 

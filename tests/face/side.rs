@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use test_support::{Machine, Peer, without_colours};
 
 use crate::cases::{Case, Errors, Program};
-use crate::fixture::Fixture;
+use crate::fixture::{CONFINED, Fixture};
 use crate::state;
 
 /// A release of real Nix, or this program.
@@ -42,6 +42,7 @@ impl Side {
     /// A copy of the store for this program.
     pub(crate) fn machine(self, fixture: &Fixture) -> Machine {
         let machine = fixture.machine.copy();
+        machine.configure(CONFINED);
         if let Self::Ours = self {
             for program in [
                 Program::NixStore,
@@ -96,6 +97,13 @@ impl Side {
             stderr: compared_lines(&plain(&output.stderr), case.errors),
             state: String::new(),
         };
+        if case.sorted {
+            for text in [&mut seen.stdout, &mut seen.stderr] {
+                let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
+                lines.sort_unstable();
+                *text = lines.concat();
+            }
+        }
         if case.changes {
             seen.state = state::of(machine);
             if let Some((other, _)) = other {

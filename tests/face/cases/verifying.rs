@@ -14,7 +14,8 @@ pub(super) fn cases() -> Vec<Case> {
         change("verify/disappeared-in-use", "--verify").before("chmod -R u+w {base}; rm -r {base}").all_errors(),
         change("verify/chain-disappeared", "--verify")
             .before("chmod -R u+w {app} {multi.dev} {multi} {multi.doc} {lib}; rm -r {app} {multi.dev} {multi} {multi.doc} {lib}")
-            .all_errors(),
+            .all_errors()
+            .sorted(),
         change("verify/bad-link", "--verify --check-contents")
             .before("ln {base}/file /nix/store/.links/1111111111111111111111111111111111111111111111111111")
             .all_errors(),
