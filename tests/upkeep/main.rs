@@ -6,4 +6,8 @@
     reason = "helpers of tests fail the test that called them, and read SOAK themselves"
 )]
 
+mod fixture;
+mod optimise;
+mod repair;
+mod repair_kills;
 mod verify;
