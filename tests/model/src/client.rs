@@ -2,10 +2,10 @@
 
 use crate::fault::Fault;
 use crate::model::StoreModel;
-use crate::state::{At, Client, CollectorAt, Paths, RootsFile, State, Task};
+use crate::state::{At, Client, CollectorAt, Disk, Paths, RootsFile, State, Task};
 
 /// How many ways the client can go on; none if it is gone or waits.
-pub(crate) fn choices(state: &State, number: usize) -> u8 {
+pub(crate) fn choices(model: &StoreModel, state: &State, number: usize) -> u8 {
     let client = &state.clients[number];
     let when = |possible: bool| u8::from(possible);
     match client.at {
@@ -13,10 +13,10 @@ pub(crate) fn choices(state: &State, number: usize) -> u8 {
         At::Gone if state.left.clients > 0 => TASKS,
         At::Gone | At::Answer | At::AnswerAgain => 0,
         At::Ask | At::AskAgain => when(!state.is_collecting() || state.collector.at.listens()),
-        At::TakeLock => when(!waits_for_lock(state, number)),
+        At::TakeLock => when(!waits_for_lock(model, state, number)),
         At::Use if client.task == Task::UseTop && !client.relied.is_empty() => {
             // End, or make a link first.
-            1 + when(!state.disk.links.has(client.relied))
+            1 + when(!state.disk.promised.has(client.relied))
         }
         _ => 1,
     }
@@ -29,8 +29,8 @@ pub(crate) fn step(model: &StoreModel, state: &mut State, number: usize, choice:
         At::Ask | At::AskAgain => ask(model, state, number),
         At::Answer | At::AnswerAgain => {}
         At::Query => query(model, state, number),
-        At::OpenLock => open_lock(state, number),
-        At::TakeLock => take_lock(model, &mut state.clients[number]),
+        At::OpenLock => open_lock(model, state, number),
+        At::TakeLock => take_lock(model, state, number),
         At::Recheck => recheck(model, state, number),
         At::Clean | At::Move => put_in_place(model, state, number),
         At::Flush => flush(model, state, number),
@@ -109,15 +109,24 @@ fn ask(model: &StoreModel, state: &mut State, number: usize) {
         return;
     }
     client.unheard = Paths::NONE;
-    after_announcing(model, client);
+    if client.at == At::Ask && model.has(Fault::RootRecordedAfterAnnouncing) {
+        // As real Nix does it: before it lets go of the collector lock.
+        client.records = client.task.pins();
+        client.at = after_pinning(model, client);
+    } else {
+        after_announcing(model, &mut state.disk, client);
+    }
 }
 
 /// All roots of the client are known to the collector, or none runs.
-pub(crate) fn after_announcing(model: &StoreModel, client: &mut Client) {
+pub(crate) fn after_announcing(model: &StoreModel, disk: &mut Disk, client: &mut Client) {
     client.at = match client.at {
-        At::Ask | At::Answer if model.has(Fault::RootRecordedAfterAnnouncing) => At::Record,
+        At::Answer if model.has(Fault::RootRecordedAfterAnnouncing) => At::Record,
         At::Ask | At::Answer => after_pinning(model, client),
-        _ => At::Use,
+        _ => {
+            disk.promised.add(client.relied);
+            At::Use
+        }
     };
 }
 
@@ -139,21 +148,29 @@ fn query(model: &StoreModel, state: &mut State, number: usize) {
 }
 
 /// The next lock in ascending order.
-fn next_lock(client: &Client) -> Paths {
-    client.task.pins().without(client.held).first()
+fn next_lock(model: &StoreModel, state: &State, number: usize) -> Paths {
+    let client = &state.clients[number];
+    let left = client.task.pins().without(client.held);
+    match model.has(Fault::LocksUnordered) && number == 1 {
+        true => left.last(),
+        false => left.first(),
+    }
 }
 
-fn open_lock(state: &mut State, number: usize) {
+fn open_lock(model: &StoreModel, state: &mut State, number: usize) {
+    let path = next_lock(model, state, number);
     let client = &mut state.clients[number];
-    let path = next_lock(client);
+    if client.todo.is_empty() && model.has(Fault::CleaningWithoutValidityCheck) {
+        client.todo = client.task.pins().without(state.disk.rows);
+    }
     state.disk.lock_files.add(path);
     client.open.add(path);
     client.at = At::TakeLock;
 }
 
 /// A file without a name is waited for by nobody who matters.
-fn waits_for_lock(state: &State, number: usize) -> bool {
-    let path = next_lock(&state.clients[number]);
+fn waits_for_lock(model: &StoreModel, state: &State, number: usize) -> bool {
+    let path = next_lock(model, state, number);
     let others = state.clients.iter().enumerate();
     let mut others = others.filter(|(other, _)| *other != number);
     state.clients[number].open.has(path)
@@ -161,15 +178,16 @@ fn waits_for_lock(state: &State, number: usize) -> bool {
 }
 
 /// `flock`, and the look at the file after it: from then on only the holder removes the file.
-fn take_lock(model: &StoreModel, client: &mut Client) {
-    let path = next_lock(client);
+fn take_lock(model: &StoreModel, state: &mut State, number: usize) {
+    let path = next_lock(model, state, number);
+    let client = &mut state.clients[number];
     if client.stale.has(path) && !model.has(Fault::LockTakenWithoutStalenessCheck) {
         client.stale.remove(path);
         client.at = At::OpenLock;
         return;
     }
     client.held.add(path);
-    client.at = match next_lock(client).is_empty() {
+    client.at = match client.held.has(client.task.pins()) {
         true => At::Recheck,
         false => At::OpenLock,
     };
@@ -178,10 +196,9 @@ fn take_lock(model: &StoreModel, client: &mut Client) {
 /// What became valid before we had its lock is not touched.
 fn recheck(model: &StoreModel, state: &mut State, number: usize) {
     let client = &mut state.clients[number];
-    client.todo = match model.has(Fault::CleaningWithoutValidityCheck) {
-        true => client.task.pins(),
-        false => client.task.pins().without(state.disk.rows),
-    };
+    if !model.has(Fault::CleaningWithoutValidityCheck) {
+        client.todo = client.task.pins().without(state.disk.rows);
+    }
     client.at = match client.todo.is_empty() {
         true => {
             client.relied = client.task.pins();
@@ -286,6 +303,7 @@ fn link(model: &StoreModel, state: &mut State, number: usize) {
     let client = &mut state.clients[number];
     state.disk.links.add(client.relied);
     if model.has(Fault::LinkNotAnnounced) {
+        state.disk.promised.add(client.relied);
         client.at = At::Use;
     } else {
         client.unheard = client.relied;

@@ -1,19 +1,26 @@
 //! Steps of a collector: `lock::CollectorLocks`, `lock::Pending` and `LocalStore::collect_garbage`.
 
+use crate::client;
 use crate::fault::Fault;
 use crate::model::StoreModel;
 use crate::state::{At, CLIENTS, Client, Collector, CollectorAt, Disk, Paths, RootsFile, State};
 
-/// Whether the collector, or one that waits for the collector lock, can take a step of its own.
-pub(crate) fn may_go_on(state: &State) -> bool {
-    match state.collector.at {
-        CollectorAt::Off => state.left.collectors > 0,
-        CollectorAt::ReadFiles => state.clients.iter().all(|client| client.read),
-        _ => true,
+/// How many ways the collector, or one that waits for the collector lock, can go on.
+pub(crate) fn choices(model: &StoreModel, state: &State) -> u8 {
+    let collector = &state.collector;
+    match collector.at {
+        CollectorAt::Off => u8::from(state.left.collectors > 0),
+        CollectorAt::ReadFiles => u8::from(state.clients.iter().all(|client| client.read)),
+        CollectorAt::Begin => {
+            // End the batch with this one, or go on.
+            let more = !collector.dead.without(collector.dead.last()).is_empty();
+            1 + u8::from(more && !model.has(Fault::RowRemovedLast))
+        }
+        _ => 1,
     }
 }
 
-pub(crate) fn step(model: &StoreModel, state: &mut State) {
+pub(crate) fn step(model: &StoreModel, state: &mut State, choice: u8) {
     let links_first = model.links_first;
     match state.collector.at {
         CollectorAt::Off => {
@@ -38,10 +45,10 @@ pub(crate) fn step(model: &StoreModel, state: &mut State) {
         }
         CollectorAt::Mark => {
             state.collector.dead = dead(&state.disk, state.collector.roots);
-            go_to_next(&mut state.collector);
+            go_on(&mut state.collector);
         }
-        CollectorAt::Begin => begin(model, &mut state.collector),
-        CollectorAt::RemoveRow => remove_row(model, state),
+        CollectorAt::Begin => begin(model, state, choice > 0),
+        CollectorAt::RemoveRows => remove_rows(model, state),
         CollectorAt::RemoveFiles => remove_files(model, state),
         CollectorAt::StopListening => {
             state.collector = Collector {
@@ -60,7 +67,7 @@ pub(crate) fn may_read(state: &State, number: usize) -> bool {
 }
 
 /// The collector tries the lock of the file: if it can be had, the owner is dead.
-pub(crate) fn read_file(_model: &StoreModel, state: &mut State, number: usize) {
+pub(crate) fn read_file(state: &mut State, number: usize) {
     let client = &mut state.clients[number];
     client.read = true;
     match client.file {
@@ -87,7 +94,7 @@ pub(crate) fn answer(model: &StoreModel, state: &mut State, number: usize) {
     state.collector.roots.add(path);
     client.unheard.remove(path);
     if client.unheard.is_empty() {
-        crate::client::after_announcing(model, client);
+        client::after_announcing(model, &mut state.disk, client);
     }
 }
 
@@ -116,63 +123,85 @@ fn dead(disk: &Disk, roots: Paths) -> Paths {
     there.without(alive)
 }
 
-fn go_to_next(collector: &mut Collector) {
-    collector.pending = Paths::NONE;
-    collector.at = match collector.dead.is_empty() {
-        true => CollectorAt::StopListening,
-        false => CollectorAt::Begin,
+/// To the next path of the batch, to the rest of the batch, or to the next batch.
+fn go_on(collector: &mut Collector) {
+    collector.at = match (collector.pending.is_empty(), collector.dead.is_empty()) {
+        (false, _) => CollectorAt::RemoveRows,
+        (true, false) => CollectorAt::Begin,
+        (true, true) => CollectorAt::StopListening,
     };
 }
 
-/// Publishes the path and looks at the roots, in one step: both are under one mutex.
-fn begin(model: &StoreModel, collector: &mut Collector) {
+/// Publishes the path and looks at the roots, in one step: both are under one mutex. `more` to
+/// have another one in the batch.
+fn begin(model: &StoreModel, state: &mut State, more: bool) {
+    let collector = &mut state.collector;
     let path = collector.dead.last();
     let only_first = model.has(Fault::CollectorChecksOnlyTheFirst);
     let looks = !(only_first && collector.decided);
     collector.decided = only_first;
     if looks && collector.roots.has(path) {
-        collector.dead.remove(path);
-        go_to_next(collector);
-        return;
-    }
-    collector.pending = path;
-    collector.at = match model.has(Fault::RowRemovedLast) {
-        true => CollectorAt::RemoveFiles,
-        false => CollectorAt::RemoveRow,
-    };
-}
-
-/// One transaction: no other valid path may refer to it.
-fn remove_row(model: &StoreModel, state: &mut State) {
-    let path = state.collector.pending;
-    let referrers = state.disk.rows.and(path.referrers());
-    let kept = !referrers.is_empty() && !model.has(Fault::CollectorIgnoresReferrers);
-    if kept && state.disk.rows.has(path) {
-        state.collector.dead.remove(path);
-        go_to_next(&mut state.collector);
-        return;
-    }
-    state.disk.rows.remove(path);
-    if model.has(Fault::RowRemovedLast) {
-        state.collector.dead.remove(path);
-        go_to_next(&mut state.collector);
+        spare(model, state, path);
     } else {
-        state.collector.at = CollectorAt::RemoveFiles;
+        collector.dead.remove(path);
+        collector.pending.add(path);
+        if !more && model.has(Fault::RowRemovedLast) {
+            collector.at = CollectorAt::RemoveFiles;
+            return;
+        }
+    }
+    if !more || state.collector.dead.is_empty() {
+        go_on(&mut state.collector);
     }
 }
 
-/// The files and the lock file, whoever has it open.
+/// What a path that is spared refers to is marked, too.
+fn spare(model: &StoreModel, state: &mut State, path: Paths) {
+    let sees = state.disk.rows.has(path) && !model.has(Fault::CollectorIgnoresReferrers);
+    state.collector.dead.remove(match sees {
+        true => path.closure(),
+        false => path,
+    });
+}
+
+/// One transaction for the batch: no other valid path may refer to what goes.
+fn remove_rows(model: &StoreModel, state: &mut State) {
+    let mut batch = state.collector.pending;
+    while !batch.is_empty() {
+        let path = batch.last();
+        batch.remove(path);
+        let referrers = state.disk.rows.and(path.referrers());
+        let kept = !referrers.is_empty() && !model.has(Fault::CollectorIgnoresReferrers);
+        if kept && state.disk.rows.has(path) {
+            state.collector.pending.remove(path);
+            spare(model, state, path);
+        } else {
+            state.disk.rows.remove(path);
+        }
+    }
+    if model.has(Fault::RowRemovedLast) {
+        state.collector.pending = Paths::NONE;
+    }
+    match state.collector.pending.is_empty() {
+        true => go_on(&mut state.collector),
+        false => state.collector.at = CollectorAt::RemoveFiles,
+    }
+}
+
+/// The files and the lock file of the next path of the batch, whoever has it open.
 fn remove_files(model: &StoreModel, state: &mut State) {
-    let path = state.collector.pending;
+    let path = state.collector.pending.last();
     state.disk.whole.remove(path);
     state.disk.torn.remove(path);
     state.disk.flushed.remove(path);
     state.unlink_lock_file(path);
     if model.has(Fault::RowRemovedLast) {
-        state.collector.at = CollectorAt::RemoveRow;
-    } else {
-        state.collector.dead.remove(path);
-        go_to_next(&mut state.collector);
+        state.collector.at = CollectorAt::RemoveRows;
+        return;
+    }
+    state.collector.pending.remove(path);
+    if state.collector.pending.is_empty() {
+        go_on(&mut state.collector);
     }
 }
 

@@ -22,8 +22,11 @@ pub enum Fault {
     RowRemovedLast,
     /// A path becomes valid before its contents are on disk.
     RowCommittedBeforeFlush,
-    /// What lies at a path is cleaned away without asking, under its lock, whether it is valid.
+    /// What lies at a path is cleaned away though nobody asked, under its lock, whether it is
+    /// valid.
     CleaningWithoutValidityCheck,
+    /// Clients take the locks of a batch in different orders.
+    LocksUnordered,
     /// A client asks which paths are valid before it pins them.
     QueryBeforePin,
     /// A client makes a link and ends, and doesn't announce the path again.

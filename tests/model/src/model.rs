@@ -38,8 +38,8 @@ pub enum Happening {
     Client(usize, u8),
     /// The collector's thread that listens answers a client.
     Answer(usize),
-    /// The collector begins or goes on.
-    Collector,
+    /// The collector begins or goes on, choosing the given way where it has a choice.
+    Collector(u8),
     /// The collector is done with a client's file of roots.
     ReadFile(usize),
     /// A client is killed.
@@ -55,7 +55,7 @@ impl Default for Bounds {
         Self {
             collectors: 2,
             more_clients: 1,
-            kills: 1,
+            kills: 2,
             power_cuts: 1,
         }
     }
@@ -111,7 +111,7 @@ impl Model for StoreModel {
 
     fn actions(&self, state: &State, happenings: &mut Vec<Happening>) {
         for number in 0..CLIENTS {
-            let choices = client::choices(state, number);
+            let choices = client::choices(self, state, number);
             happenings.extend((0..choices).map(|choice| Happening::Client(number, choice)));
             if collector::may_answer(self, state, number) {
                 happenings.push(Happening::Answer(number));
@@ -120,9 +120,8 @@ impl Model for StoreModel {
                 happenings.push(Happening::ReadFile(number));
             }
         }
-        if collector::may_go_on(state) {
-            happenings.push(Happening::Collector);
-        }
+        let choices = collector::choices(self, state);
+        happenings.extend((0..choices).map(Happening::Collector));
         crash::happenings(state, happenings);
     }
 
@@ -131,8 +130,8 @@ impl Model for StoreModel {
         match happening {
             Happening::Client(number, choice) => client::step(self, &mut next, number, choice),
             Happening::Answer(number) => collector::answer(self, &mut next, number),
-            Happening::Collector => collector::step(self, &mut next),
-            Happening::ReadFile(number) => collector::read_file(self, &mut next, number),
+            Happening::Collector(choice) => collector::step(self, &mut next, choice),
+            Happening::ReadFile(number) => collector::read_file(&mut next, number),
             Happening::KillClient(number) => crash::kill_client(&mut next, number),
             Happening::KillCollector => crash::kill_collector(&mut next),
             Happening::PowerCut => crash::cut_power(&mut next),

@@ -18,7 +18,7 @@ pub(crate) fn all() -> Vec<Property<StoreModel>> {
             clients.all(|client| is_pinning(client) || state.disk.rows.has(client.relied))
         }),
         always("what a link leads to stays valid", |_, state| {
-            state.disk.rows.has(state.disk.links)
+            state.disk.rows.has(state.disk.promised)
         }),
         always("a path lock has one holder", |_, state| {
             let [one, other] = &state.clients;
@@ -46,9 +46,8 @@ pub(crate) fn all() -> Vec<Property<StoreModel>> {
             })
         }),
         sometimes("a dead path has got a referrer meanwhile", |_, state| {
-            state.collector.at == CollectorAt::RemoveRow
-                && state.disk.rows.has(state.collector.pending)
-                && state.disk.rows.meets(state.collector.pending.referrers())
+            state.collector.at == CollectorAt::RemoveRows
+                && new_referrers(state).meets(state.disk.rows)
         }),
         sometimes(
             "a lock file goes while its lock is waited for",
@@ -94,6 +93,12 @@ fn is_pinning(client: &Client) -> bool {
         At::Answer,
     ];
     steps.contains(&client.at)
+}
+
+/// What refers to a path that is being deleted and isn't deleted with it.
+fn new_referrers(state: &State) -> Paths {
+    let pending = state.collector.pending;
+    pending.and(state.disk.rows).referrers().without(pending)
 }
 
 /// Nothing is left to happen.

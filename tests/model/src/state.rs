@@ -32,6 +32,8 @@ pub struct Disk {
     pub lock_files: Paths,
     /// Paths that a link in `gcroots` leads to.
     pub links: Paths,
+    /// Those of them whose maker was told that the link is there.
+    pub promised: Paths,
 }
 
 /// A client, or nobody yet.
@@ -150,7 +152,7 @@ pub struct Collector {
     pub roots: Paths,
     /// What it decided to delete and has not come to yet.
     pub dead: Paths,
-    /// What it is deleting.
+    /// The batch that it is deleting.
     pub pending: Paths,
     /// Whether it checked the roots for all of `dead`: a fault.
     pub decided: bool,
@@ -172,9 +174,9 @@ pub enum CollectorAt {
     Mark,
     /// Begin with the next dead path.
     Begin,
-    /// Remove its row.
-    RemoveRow,
-    /// Remove its files and its lock file.
+    /// Remove the rows of the batch.
+    RemoveRows,
+    /// Remove files and lock file of the next path of the batch.
     RemoveFiles,
     /// Close the socket.
     StopListening,
