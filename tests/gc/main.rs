@@ -8,5 +8,6 @@
 )]
 
 mod crowd;
+mod kills;
 mod roots;
 mod sockets;

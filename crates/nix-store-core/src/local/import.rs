@@ -195,6 +195,7 @@ impl<'s> ImportBatch<'s> {
             self.pending.borrow_mut().push(Pending::AlreadyValid);
             return Ok(());
         }
+        self.store.collect_if_full();
         let staging = self.staging()?;
         let tree = staging
             .unpack(nar, Some(info.nar_size))
@@ -212,6 +213,7 @@ impl<'s> ImportBatch<'s> {
     /// A NAR that breaks the format; failing disk. Nothing of the object stays then.
     pub fn unpack(&self, nar: &mut dyn BufRead) -> Result<Unpacked> {
         self.store.require_writable("add to the store")?;
+        self.store.collect_if_full();
         let unpacked = self.staging()?.unpack(nar, None);
         let tree = unpacked.map_err(|source| Error::Archive {
             action: "unpack",
