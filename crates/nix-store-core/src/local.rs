@@ -117,6 +117,20 @@ impl LocalStore {
             .map_err(|error| Error::lock("add temporary roots", error))
     }
 
+    /// Tells a running collector once more of a path that [`Self::add_temp_root`] keeps: to be
+    /// called when a permanent root was made of it. Until then the collector may have read the
+    /// permanent roots too early, and it may read the temporary ones too late.
+    ///
+    /// # Errors
+    /// The collector lock or its socket can't be used.
+    pub fn announce_temp_root(&self, path: &StorePath) -> Result<()> {
+        let printed = self.store_dir().print(path);
+        self.temp_roots
+            .borrow_mut()
+            .announce_again([printed.as_str()])
+            .map_err(|error| Error::lock("announce a root", error))
+    }
+
     /// Keeps `paths` from being collected until the store is dropped, whether they are
     /// valid or not. Ask for validity only afterwards.
     ///

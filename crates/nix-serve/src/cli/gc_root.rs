@@ -27,10 +27,16 @@ pub(crate) fn add_root(
         );
     }
     refuse_foreign(&link, layout)?;
+    if let Some(parent) = link.parent() {
+        std::fs::create_dir_all(parent)
+            .with_context(|| format!("cannot create '{}'", parent.display()))?;
+    }
     // Until the root is found by collectors.
     store.add_temp_roots(&StorePathSet::from([target.clone()]))?;
     replace_link(Path::new(&layout.store_dir.print(target)), &link)?;
     register(&link, layout)?;
+    // A collector of real Nix reads links first, and may read our temporary roots after our end.
+    store.announce_temp_root(target)?;
     Ok(link)
 }
 

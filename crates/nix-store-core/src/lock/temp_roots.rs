@@ -112,6 +112,22 @@ impl TempRoots {
         Ok(())
     }
 
+    /// Tells a running collector once more of paths that were added, or waits for its end.
+    ///
+    /// For whoever has made a permanent root of them and is about to end. Real Nix reads the
+    /// permanent roots first and these files last; a collector that looks at the former before
+    /// and at the latter after would see neither.
+    ///
+    /// # Errors
+    /// The collector lock or the socket can't be used.
+    pub fn announce_again<'a>(&mut self, paths: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        let paths: Vec<&str> = paths
+            .into_iter()
+            .filter(|path| self.contains(path))
+            .collect();
+        self.await_collector(&paths)
+    }
+
     /// True if `path` (full) was added.
     pub fn contains(&self, path: &str) -> bool {
         path.strip_prefix(&self.prefix)

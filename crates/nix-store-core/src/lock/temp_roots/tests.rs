@@ -180,6 +180,23 @@ fn announces_to_a_running_collector_after_recording() {
 }
 
 #[test]
+fn announces_again_what_is_kept_already() {
+    let f = Fixture::new();
+    let kept = store_path(1);
+    let other = store_path(2);
+    let mut roots = f.roots();
+    roots.add([kept.as_str()]).unwrap();
+    thread::scope(|scope| {
+        let collector = f.collector();
+        let listener = collector.listen();
+        let owner = scope.spawn(|| roots.announce_again([kept.as_str(), other.as_str()]));
+        let heard = collector.answer(&mut accept(&listener), 1);
+        assert_eq!(heard, [kept.clone()]);
+        owner.join().unwrap().unwrap();
+    });
+}
+
+#[test]
 fn announces_what_was_not_answered_again_when_the_collector_hangs_up() {
     let f = Fixture::new();
     let paths = [1, 2, 3].map(store_path);
