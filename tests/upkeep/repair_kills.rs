@@ -1,6 +1,6 @@
 //! Kill -9 at any system call of a repair: each object is as it was or as it should be, and the
 //! next repair succeeds (REL-13, REL-40). In `cargo xtask soak` every call is a kill point,
-//! else every 20th.
+//! else every 40th.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -51,7 +51,7 @@ fn a_killed_repair_leaves_each_object_old_or_new() {
     let step = if std::env::var_os("SOAK").is_some() {
         1
     } else {
-        20
+        40
     };
     let mut kills = 0;
     for at in (1..=calls).step_by(step) {

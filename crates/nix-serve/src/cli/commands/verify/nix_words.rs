@@ -44,6 +44,7 @@ pub(in crate::cli) fn verify_store(
     let mut watch = Words {
         signals: &signals,
         real_store: &store.layout().real_store,
+        tells_phases: true,
     };
     let report = store.verify_with(&options, &mut sources, &mut watch)?;
     signals.check()?;
@@ -75,6 +76,7 @@ pub(in crate::cli) fn verify_paths(
         let mut watch = Words {
             signals: &signals,
             real_store: &store.layout().real_store,
+            tells_phases: false,
         };
         if !store.verify_with(&options, &mut [], &mut watch)?.is_clean() {
             status = ExitCode::FAILURE;
@@ -122,6 +124,7 @@ fn say_why(error: &RepairError) {
 struct Words<'w> {
     signals: &'w SignalWatch,
     real_store: &'w Path,
+    tells_phases: bool,
 }
 
 impl Words<'_> {
@@ -143,6 +146,7 @@ impl Words<'_> {
 impl VerifyWatch for Words<'_> {
     fn begins(&mut self, phase: VerifyPhase) {
         match phase {
+            _ if !self.tells_phases => {}
             VerifyPhase::Existence => tracing::info!("checking path existence..."),
             VerifyPhase::Links => tracing::info!("checking link hashes..."),
             VerifyPhase::Contents => tracing::info!("checking store hashes..."),
