@@ -26,6 +26,7 @@ use nix_base::{StorePath, StorePathSet};
 use crate::error::{Error, Result};
 use crate::local::LocalStore;
 use found::{Candidate, Found};
+use permanent::Stale;
 
 /// One reason why a path is kept.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,8 +79,8 @@ pub enum ProcessUse {
 pub struct RootOptions {
     /// Where the kernel tells about processes; nowhere: no processes are looked at.
     pub proc: Option<PathBuf>,
-    /// Whether to look at temporary roots. A collector has them from
-    /// [`CollectorLocks`](crate::lock::CollectorLocks).
+    /// Whether to look at temporary roots. Only a collector doesn't: it has them from
+    /// [`CollectorLocks`](crate::lock::CollectorLocks), which it holds.
     pub temporary: bool,
     /// Whether to remove links below `gcroots/auto` whose target is gone.
     pub remove_stale: bool,
@@ -137,7 +138,12 @@ impl LocalStore {
         if options.temporary {
             temp::find(layout, &mut temporary)?;
         }
-        permanent::find(layout, options.remove_stale, &mut found);
+        let stale = match (options.remove_stale, options.temporary) {
+            (false, _) => Stale::Keep,
+            (true, true) => Stale::RemoveBesideNoCollector,
+            (true, false) => Stale::Remove,
+        };
+        permanent::find(layout, stale, &mut found);
         if let Some(proc) = &options.proc {
             runtime::find(layout, proc, &mut found);
         }

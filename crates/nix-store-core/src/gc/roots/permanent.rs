@@ -17,18 +17,33 @@ use std::rc::Rc;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
-use nix_base::{StoreDir, StorePath};
+use nix_base::StorePath;
 
 use super::RootNote;
 use super::found::{Found, in_store, object};
 use crate::layout::StoreLayout;
+use crate::lock::{GcLock, LockMode, Wait};
+
+/// What becomes of links below `gcroots/auto` whose target is gone.
+#[derive(Debug)]
+pub(super) enum Stale {
+    /// They stay.
+    Keep,
+    /// They are removed; the caller has the collector lock.
+    Remove,
+    /// They are removed unless a collector runs. It reads the same directory, in which a name may
+    /// be missed while it is changed.
+    RemoveBesideNoCollector,
+    /// As before, and it is known that none runs.
+    RemoveUnder(#[allow(dead_code, reason = "held for its effect")] GcLock),
+}
 
 /// Finds all permanent roots.
-pub(super) fn find(layout: &StoreLayout, remove_stale: bool, found: &mut Found) {
+pub(super) fn find(layout: &StoreLayout, stale: Stale, found: &mut Found) {
     let mut walk = Walk {
-        store_dir: &layout.store_dir,
+        layout,
         auto: layout.gc_roots_dir().join("auto"),
-        remove_stale,
+        stale,
         found,
         pending: Vec::new(),
     };
@@ -45,9 +60,9 @@ pub(super) fn find(layout: &StoreLayout, remove_stale: bool, found: &mut Found) 
 }
 
 struct Walk<'a> {
-    store_dir: &'a StoreDir,
+    layout: &'a StoreLayout,
     auto: PathBuf,
-    remove_stale: bool,
+    stale: Stale,
     found: &'a mut Found,
     pending: Vec<Below>,
 }
@@ -122,7 +137,7 @@ impl Walk<'_> {
             Err(Errno::NOENT) => return,
             Err(error) => return self.found.unreadable(&link, error),
         };
-        if let Some(below) = in_store(self.store_dir, &target) {
+        if let Some(below) = in_store(&self.layout.store_dir, &target) {
             if let Some(path) = object(below) {
                 self.found.add_link(link, path, target);
             }
@@ -133,7 +148,7 @@ impl Walk<'_> {
             Ok(stat) if is_symlink(&stat) => self.indirect(target),
             Ok(_) => {}
             Err(Errno::NOENT | Errno::NOTDIR) => {
-                if self.remove_stale && link.starts_with(&self.auto) {
+                if link.starts_with(&self.auto) && self.may_remove() {
                     self.remove_stale(dir, name, link, target);
                 }
             }
@@ -147,13 +162,24 @@ impl Walk<'_> {
     fn indirect(&mut self, link: PathBuf) {
         match read_link(CWD, &link) {
             Ok(target) => {
-                if let Some(path) = in_store(self.store_dir, &target).and_then(object) {
+                if let Some(path) = in_store(&self.layout.store_dir, &target).and_then(object) {
                     self.found.add_link(link, path, target);
                 }
             }
             Err(Errno::NOENT | Errno::NOTDIR | Errno::INVAL) => {}
             Err(error) => self.found.unreadable(&link, error),
         }
+    }
+
+    fn may_remove(&mut self) -> bool {
+        if matches!(self.stale, Stale::RemoveBesideNoCollector) {
+            let state = &self.layout.state;
+            self.stale = match GcLock::acquire(state, LockMode::Shared, Wait::Never) {
+                Ok(Some(lock)) => Stale::RemoveUnder(lock),
+                _ => Stale::Keep,
+            };
+        }
+        !matches!(self.stale, Stale::Keep)
     }
 
     /// Removes a link whose target is gone, unless it has come back.
