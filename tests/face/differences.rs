@@ -84,6 +84,7 @@ struct Found {
 
 fn compare(case: &Case, peer: &Peer, theirs: &Seen, ours: &Seen, explained: &Explained) -> Found {
     let mut found = Found::default();
+    let is_said = ours.says_all_of(theirs);
     for (part, theirs, ours) in [
         (Part::Exit, &theirs.exit, &ours.exit),
         (Part::Stdout, &theirs.stdout, &ours.stdout),
@@ -93,6 +94,9 @@ fn compare(case: &Case, peer: &Peer, theirs: &Seen, ours: &Seen, explained: &Exp
         let Some(difference) = Difference::between(theirs, ours) else {
             continue;
         };
+        if part == Part::Stderr && is_said {
+            continue;
+        }
         let label = peer.label();
         let text = describe(case, &label, part, &difference);
         match explained.explains(&case.name, &label, part, &difference) {

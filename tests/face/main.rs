@@ -5,8 +5,8 @@
 //! difference is told in `explained.toml`. An entry that explains nothing fails the test, so the
 //! list can't grow stale. `docs/nix-store-face.md` shows the list to users.
 //!
-//! Of stderr the lines that name errors are compared, and where the releases differ in their
-//! words, whether there is such a line.
+//! Of stderr the lines that name errors are compared: ours have all words of real Nix's, and may
+//! say more. Where the releases differ in their words, there is an error or there is none.
 //!
 //! `FACE=PATTERN` runs the cases whose names match it and prints all differences.
 

@@ -29,6 +29,19 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    /// Whether each line of `theirs` that names an error is in one of these, which may say more.
+    pub(crate) fn says_all_of(&self, theirs: &Self) -> bool {
+        self.stderr.lines().count() == theirs.stderr.lines().count()
+            && theirs
+                .stderr
+                .lines()
+                .zip(self.stderr.lines())
+                .all(|(theirs, ours)| match theirs.strip_prefix("error: ") {
+                    Some(message) => ours.starts_with("error: ") && ours.contains(message),
+                    None => ours == theirs,
+                })
+    }
+
     /// Keeps of stderr only whether there was something. Words on which the releases don't
     /// agree are no interface.
     pub(crate) fn forget_words(&mut self) {

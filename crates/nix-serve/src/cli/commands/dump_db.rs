@@ -8,25 +8,19 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use nix_base::{StoreDir, ValidPathInfo};
-use nix_store_core::{Error, Lock, Store};
+use nix_store_core::{Error, LocalStore, Store};
 
 use crate::cli::context::{Context, Purpose};
 use crate::cli::output::Output;
-use crate::cli::path_arg::store_paths;
+use crate::cli::path_arg::store_path;
 
 /// Prints the registrations of `paths`, or of all paths.
 pub(crate) fn run(paths: &[PathBuf], context: &Context) -> anyhow::Result<ExitCode> {
     let store = context.open_store("dump-db", Purpose::Read)?;
-    let paths = if paths.is_empty() {
-        store.query_all_valid()?
-    } else {
-        let named = store_paths(paths, store.layout())?;
-        let valid = store.query_valid_paths(&named, Lock::No)?;
-        if let Some(path) = named.difference(&valid).next() {
-            return Err(Error::not_valid(store.store_dir(), path).into());
-        }
-        named
-    };
+    if !paths.is_empty() {
+        return dump_named(paths, &store);
+    }
+    let paths = store.query_all_valid()?;
     let mut output = Output::of_process()?;
     let mut written = Ok(());
     let mut text = String::with_capacity(BUFFER * 2);
@@ -42,6 +36,28 @@ pub(crate) fn run(paths: &[PathBuf], context: &Context) -> anyhow::Result<ExitCo
         .and_then(|()| output.write_all(text.as_bytes()))
         .context("cannot write to stdout")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the registrations of these paths.
+fn dump_named(paths: &[PathBuf], store: &LocalStore) -> anyhow::Result<ExitCode> {
+    let dir = store.store_dir();
+    let mut text = String::new();
+    let mut result = Ok(());
+    // Nix compat: one for each argument, in their order, up to the first that isn't valid.
+    for argument in paths {
+        let path = store_path(argument, store.layout())?;
+        match store.query_path_info(&path)? {
+            Some(info) => append(dir, &info, &mut text),
+            None => {
+                result = Err(Error::not_valid(dir, &path).into());
+                break;
+            }
+        }
+    }
+    Output::of_process()?
+        .write_all(text.as_bytes())
+        .context("cannot write to stdout")?;
+    result.map(|()| ExitCode::SUCCESS)
 }
 
 fn append(dir: &StoreDir, info: &ValidPathInfo, text: &mut String) {
