@@ -144,8 +144,6 @@ fn collect(
     if report.reached_limit {
         progress.phase(GcPhase::Stopping(options.max_freed));
     }
-    // Those who add roots need not wait for what is only removed from the disk.
-    drop(locks);
     let (freed, failures) = remover.finish();
     report.freed = freed;
     report.failures = failures;
@@ -156,6 +154,9 @@ fn collect(
         report.freed += links.freed;
         report.saved_by_links = Some(links.saved);
     }
+    // Nix compat: a collector that finds a link gone which it has listed fails. So there is
+    // only one at a time until the last link went; who adds roots is answered all the while.
+    drop(locks);
     report.times.deleting = began.elapsed();
     Ok(Some(report))
 }
