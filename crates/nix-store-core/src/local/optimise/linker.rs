@@ -296,6 +296,11 @@ impl<'a> Linker<'a> {
                 || self.memory.is_verified(stat.st_ino, &file.hash)
                 || self.verify(links, name, &stat, file, hasher)?);
         if !is_right {
+            // A collector may have removed it, and somebody made it anew.
+            match statat(links, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(now) if now.st_ino == stat.st_ino => {}
+                _ => return Ok(Found::Nothing),
+            }
             let path = self.links_path.join(OsStr::from_bytes(name.to_bytes()));
             // Nix compat: its words.
             tracing::warn!("removing corrupted link '{}'", path.display());
