@@ -141,6 +141,22 @@ pub(crate) fn store_paths() -> Seeds {
     .into()
 }
 
+/// Descriptions in caches, with all that they can say and with little.
+pub(crate) fn narinfos() -> Seeds {
+    let digits = "0rsv7kag23nvdpy4500mv2m0b4sm4c8fkgqrfsrmv1kgk77bi81c";
+    let least = format!(
+        "StorePath: /nix/store/{A}-a\nURL: nar/a.nar\nNarHash: sha256:{digits}\nNarSize: 120\n",
+        A = "a".repeat(32)
+    );
+    let more = format!(
+        "{least}Compression: xz\nFileHash: sha256:{digits}\nFileSize: 77\nReferences: {A}-a {B}-b\n\
+         Deriver: {B}-a.drv\nSig: k:AA==\nSig: l:AA==\nCA: fixed:r:sha256:{digits}\n",
+        A = "a".repeat(32),
+        B = "b".repeat(32)
+    );
+    [least, more].map(String::into_bytes).into()
+}
+
 pub(crate) fn signatures() -> Seeds {
     let key = SecretKey::from_seed("cache.example.org-1", &[7; 32]);
     [

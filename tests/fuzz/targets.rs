@@ -1,6 +1,7 @@
 //! What is fuzzed.
 
 mod archive;
+mod cache;
 mod derivation;
 mod policy;
 mod protocol;
@@ -29,6 +30,7 @@ pub(crate) const ALL: &[Target] = &[
     derivation::ATERM_PARSE,
     derivation::JSON,
     policy::POLICY,
+    cache::NARINFO,
     values::STORE_PATH,
     values::SIGNATURE,
     values::HASH,

@@ -86,7 +86,7 @@ impl NarInfo {
     /// A line or a value can't be understood, or path, file, hash or size is missing.
     pub fn parse(text: &str, dir: &StoreDir) -> Result<Self, NarInfoError> {
         let mut fields = Fields::default();
-        for (i, line) in text.lines().enumerate() {
+        for (i, line) in text.split_terminator('\n').enumerate() {
             let number = i + 1;
             let (key, value) = split(line).ok_or(NarInfoError::NoKey { line: number })?;
             fields.read(number, key, value, dir)?;
