@@ -9,5 +9,6 @@
 
 mod crowd;
 mod kills;
+mod room;
 mod roots;
 mod sockets;
