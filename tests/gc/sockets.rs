@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use nix_base::{StoreDir, StorePath};
+use nix_store_core::gc::{GcAction, GcOptions, GcProgress};
 use nix_store_core::lock::{CollectorLocks, Pending, Wait};
 use nix_store_core::{LocalStore, StoreConfig, StoreLayout};
 use test_support::{Message, PathToAdd, Peer, ServeSession, TempStore, poll_until, run_ok, say};
@@ -307,4 +308,62 @@ fn our_roots_hold_beside_real_collectors_while_owners_of_all_releases_live() {
         [0, 1, 2].map(|number| site.has(number)),
         [true, true, false]
     );
+}
+
+/// Has a server look up all paths with lock once the collector is busy with its first.
+struct AskOnce<'a> {
+    owner: &'a mut ServeSession,
+    question: Option<Message>,
+}
+
+impl GcProgress for AskOnce<'_> {
+    fn deleting(&mut self, _path: &str) {
+        if let Some(question) = self.question.take() {
+            self.owner.send(&question);
+        }
+    }
+}
+
+#[test]
+fn what_real_servers_are_told_during_a_collection_is_true() {
+    Site::each(|site| {
+        let paths: Vec<PathToAdd> = (0..500)
+            .map(|n| PathToAdd::numbered("many", n, b"object"))
+            .collect();
+        let names: Vec<&str> = paths.iter().map(|path| path.path.as_str()).collect();
+        let mut server = site.server();
+        paths.iter().for_each(|path| server.add(path));
+        server.finish_ok();
+        // It has roots on record already, among them one that is to stay.
+        let mut owner = site.owner_of(0);
+        let question = Message::query_valid_paths(true, false, names.iter().rev().step_by(5));
+        let ours = site.open();
+        let report = ours
+            .collect_garbage(
+                &GcOptions::new(GcAction::DeleteDead),
+                &mut AskOnce {
+                    owner: &mut owner,
+                    question: Some(question),
+                },
+            )
+            .unwrap();
+        let told = answer(&mut owner);
+        let on_disk = |path: &&str| site.store.on_disk(path).symlink_metadata().is_ok();
+        let there: Vec<&str> = names.iter().copied().filter(on_disk).collect();
+        say(&format!("{} of 100 roots came in time", told.len()));
+        assert_eq!(told, there, "what a server is told to be valid stays");
+        assert_eq!(told.is_empty(), !site.tells());
+        assert!(site.has(0) && !site.has(1));
+        assert!(report.failures.is_empty(), "{:?}", report.failures);
+        // What it was told of stays as long as it lives.
+        let collect = || ours.collect_garbage(&GcOptions::new(GcAction::DeleteDead), &mut ());
+        collect().unwrap();
+        assert_eq!(
+            names.iter().filter(|path| on_disk(path)).count(),
+            told.len()
+        );
+        owner.finish_ok();
+        collect().unwrap();
+        assert!(!names.iter().any(|path| on_disk(&path)) && !site.has(0));
+    });
 }
