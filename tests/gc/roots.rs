@@ -10,7 +10,9 @@ use std::process::{Child, Command, Stdio};
 use nix_base::StoreDir;
 use nix_store_core::gc::{RootNote, RootOptions, Roots};
 use nix_store_core::{LocalStore, StoreConfig, StoreLayout};
-use test_support::{PathToAdd, Peer, ServeSession, TempStore, nar, poll_until, run, say};
+use test_support::{
+    Machine, PathToAdd, Peer, ServeSession, TempStore, busybox, nar, poll_until, run, run_ok, say,
+};
 
 /// A store that a real Nix has made, with objects in it.
 struct Site {
@@ -130,7 +132,7 @@ impl Site {
         fs::write(self.state("gcroots/other-file"), "").unwrap();
         fs::create_dir(self.state(named(c))).unwrap();
         let fifo = self.state("gcroots/fifo");
-        test_support::run_ok({
+        run_ok({
             let mut command = Command::new("mkfifo");
             command.arg(fifo);
             command
@@ -322,3 +324,53 @@ fn a_directory_of_roots_that_is_too_deep_is_told() {
     assert!(path.starts_with(site.state("gcroots/d/d/d")));
     assert!(roots.require_complete().is_err());
 }
+
+#[test]
+fn what_running_programs_use_is_what_real_nix_sees() {
+    let (true, Some(busybox)) = (Machine::available(), busybox()) else {
+        test_support::say_missing(
+            "NO MACHINE OR NO BUSYBOX: NO PROGRAM RUNS FROM A STORE",
+            true,
+        );
+        return;
+    };
+    for peer in Peer::all() {
+        say(&format!("beside Nix {}", peer.version()));
+        let machine = Machine::with(peer);
+        let busybox = busybox.to_str().unwrap();
+        let added = run_ok(machine.nix_store(peer, ["--add", busybox]));
+        let program = added.last().unwrap().as_str();
+        // By another name it wouldn't know what it is.
+        machine.link("busybox", program.as_ref());
+        let mut command = machine.command("busybox", ["sleep", "1000"]);
+        let mut child = command.stdin(Stdio::null()).spawn().unwrap();
+        let exe = format!("/proc/{}/exe", child.id());
+        let runs = || {
+            let target = fs::read_link(&exe).ok()?;
+            target.ends_with(&program[1..]).then_some(())
+        };
+        poll_until("the program to run", runs);
+        let about_it = |command: Command| -> Vec<String> {
+            let lines = run_ok(command).into_iter();
+            let lines = lines.map(|line| line.replace('"', ""));
+            let mut lines: Vec<_> = lines
+                .filter(|line| line.starts_with(&format!("/proc/{}/", child.id())))
+                .collect();
+            lines.sort();
+            lines
+        };
+        let theirs = about_it(machine.nix_store(peer, ["--gc", "--print-roots"]));
+        let ours = about_it(machine.command(SERVE, ["gc", "--print-roots"]));
+        let collected = run_ok(machine.command(SERVE, ["gc"]));
+        let survives = machine.on_disk(program).symlink_metadata().is_ok();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(ours, theirs);
+        assert_eq!(ours.len(), 2, "exe and maps: {ours:?}");
+        assert!(survives, "{collected:?}");
+        run_ok(machine.command(SERVE, ["gc"]));
+        assert!(machine.on_disk(program).symlink_metadata().is_err());
+    }
+}
+
+const SERVE: &str = env!("CARGO_BIN_EXE_nix-serve");
