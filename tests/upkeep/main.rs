@@ -7,6 +7,7 @@
 )]
 
 mod fixture;
+mod keys;
 mod optimise;
 mod repair;
 mod repair_kills;

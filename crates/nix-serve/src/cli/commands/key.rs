@@ -1,7 +1,7 @@
 //! `key`: makes keys for signatures, and takes their public halves out.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
@@ -38,7 +38,7 @@ pub(crate) fn generate(new: &NewKey) -> anyhow::Result<ExitCode> {
     };
     // Nix compat: no newline at the end of either file.
     match &new.secret_file {
-        None => Output::of_process()?.write_all(text.as_bytes())?,
+        None => print(text.as_bytes())?,
         Some(file) => write_new_file(file, text.as_bytes(), OWNER_ONLY, replace)
             .with_context(|| format!("cannot write secret key to '{}'", file.display()))?,
     }
@@ -70,8 +70,19 @@ fn public(file: Option<&Path>, context: &Context) -> anyhow::Result<ExitCode> {
             parse_secret_key(stdin).context("cannot read a secret key from stdin")?
         }
     };
-    Output::of_process()?.line(&key.public_key().to_string())?;
+    print(key.public_key().to_string().as_bytes())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a key to stdout.
+fn print(text: &[u8]) -> anyhow::Result<()> {
+    let mut output = Output::of_process()?;
+    output.write_all(text)?;
+    // Nix compat: files get no newline; a reader wants one.
+    if io::stdout().is_terminal() {
+        output.write_all(b"\n")?;
+    }
+    Ok(())
 }
 
 const OWNER_ONLY: u32 = 0o600;
