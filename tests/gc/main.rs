@@ -7,6 +7,7 @@
     reason = "a test that can't do its work has failed"
 )]
 
+mod builds;
 mod crowd;
 mod kills;
 mod room;
