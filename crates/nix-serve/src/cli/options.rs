@@ -98,10 +98,16 @@ impl Words {
 
     // Nix compat: `--name=value` is the name of an unknown option.
     fn refuse_attached_value(&mut self) -> Result<(), UsageError> {
-        if self.current.starts_with("--") && self.parser.optional_value().is_some() {
-            return Err(self.unknown());
+        if !self.current.starts_with("--") {
+            return Ok(());
         }
-        Ok(())
+        match self.parser.optional_value() {
+            Some(value) => {
+                let (name, value) = (&self.current, value.display());
+                Err(self.usage(format!("unknown flag '{name}={value}'")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// The error for an option that nobody knows.
@@ -136,7 +142,6 @@ impl Words {
             "-j" => global.settings.push(("max-jobs".into(), self.value()?)),
             "-k" => global.settings.push(("keep-going".into(), "true".into())),
             "-K" => global.settings.push(("keep-failed".into(), "true".into())),
-            "-I" => drop(self.value()?),
             "-Q" | "--no-build-output" => global.no_build_output = true,
             "--no-gc-warning" => global.warns_of_no_root = false,
             "--readonly-mode" => {}

@@ -31,7 +31,8 @@ pub(crate) fn parse(
         }
     }
     if face.reads_stdin && face.operation.is_some_and(Operation::takes_piped_arguments) {
-        face.arguments.extend(piped());
+        // Nix compat: they come before those of the command line.
+        face.arguments.splice(..0, piped());
     }
     let command = command::command(face, &words, &global)?;
     Ok(LowArgs { global, command })
@@ -60,7 +61,8 @@ struct Flag {
 impl Face {
     fn option(&mut self, option: String, words: &mut Words) -> Result<(), UsageError> {
         if let Some(operation) = Operation::from_option(&option) {
-            if self.operation.replace(operation).is_some() {
+            let earlier = self.operation.replace(operation);
+            if earlier.is_some_and(|earlier| earlier != operation) {
                 return Err(words.usage("only one operation may be specified"));
             }
             return Ok(());

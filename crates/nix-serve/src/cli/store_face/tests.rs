@@ -148,7 +148,7 @@ fn arguments_come_from_stdin_where_it_is_free() {
     };
     assert_eq!(
         paths("-q --stdin given"),
-        ["given", "piped"].map(PathBuf::from)
+        ["piped", "given"].map(PathBuf::from)
     );
     assert_eq!(paths("-q given"), [PathBuf::from("given")]);
     assert!(paths("--import --stdin").is_empty());

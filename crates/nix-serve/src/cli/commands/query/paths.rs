@@ -16,11 +16,11 @@ pub(super) fn find(
     asked: &[StorePath],
 ) -> anyhow::Result<Vec<StorePath>> {
     if *query == Query::ValidDerivers {
-        let mut derivers = StorePathSet::new();
+        let mut derivers = Vec::new();
         for path in asked {
-            derivers.append(&mut store.query_valid_derivers(path)?);
+            derivers.extend(store.query_valid_derivers(path)?);
         }
-        return Ok(derivers.into_iter().collect());
+        return Ok(derivers);
     }
     ask(store, |lookup| {
         let mut unknown = StorePathSet::new();
@@ -81,7 +81,10 @@ pub(super) fn outputs(store: &LocalStore, path: StorePath) -> anyhow::Result<Vec
     let outputs = store
         .query_derivation_outputs(&path)
         .with_context(|| format!("cannot look up the outputs of '{path}'"))?;
-    Ok(outputs.into_iter().map(|(_, path)| path).collect())
+    let mut paths: Vec<StorePath> = outputs.into_iter().map(|(_, path)| path).collect();
+    // Nix compat: since 2.4 in the order of their paths, before that of their names.
+    paths.sort_unstable();
+    Ok(paths)
 }
 
 /// Adds a line for each path to `out`.
