@@ -146,6 +146,9 @@ impl<'s> Client<'s> {
         if !self.server.is_ours() || connection.pinned.is_empty() {
             return;
         }
+        let Some(_quiet) = self.stage.quiet() else {
+            return;
+        };
         let chosen = self.random.below(connection.pinned.len());
         self.roots
             .extend(self.stage.root(&connection.pinned[chosen]));

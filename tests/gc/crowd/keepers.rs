@@ -39,3 +39,17 @@ pub(super) fn collect_with_real(stage: &Stage, peers: &[&Peer]) {
         count(&stage.counts.real_collections);
     }
 }
+
+pub(super) fn collect_with_ours(stage: &Stage) {
+    while !stage.is_over() {
+        run_ok(stage.ours(["gc"]));
+        count(&stage.counts.collections);
+    }
+}
+
+pub(super) fn optimise_with_ours(stage: &Stage) {
+    while !stage.is_over() {
+        run_ok(stage.ours(["optimise"]));
+        count(&stage.counts.optimisations);
+    }
+}

@@ -225,6 +225,8 @@ pub(super) struct Counts {
     pub(super) additions: AtomicUsize,
     pub(super) real_collections: AtomicUsize,
     pub(super) crashes: AtomicUsize,
+    pub(super) collections: AtomicUsize,
+    pub(super) optimisations: AtomicUsize,
     pub(super) kills: AtomicUsize,
     pub(super) lost_by_real: AtomicUsize,
 }
@@ -234,7 +236,7 @@ pub(super) fn count(counter: &AtomicUsize) {
 }
 
 impl Counts {
-    fn all(&self) -> [(&'static str, usize); 11] {
+    fn all(&self) -> [(&'static str, usize); 13] {
         let read = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
         [
             ("imports", read(&self.imports)),
@@ -245,6 +247,8 @@ impl Counts {
             ("outputs found", read(&self.rebuilds)),
             ("additions by real Nix", read(&self.additions)),
             ("collections by real Nix", read(&self.real_collections)),
+            ("collections by ours", read(&self.collections)),
+            ("optimisations", read(&self.optimisations)),
             ("servers killed", read(&self.kills)),
             ("crashes of real collectors", read(&self.crashes)),
             ("paths lost by real servers", read(&self.lost_by_real)),
@@ -254,7 +258,7 @@ impl Counts {
     /// A crowd in which nothing happened proves nothing.
     pub(super) fn assert_tried(&self) {
         let all = self.all();
-        let idle: Vec<_> = all[..8].iter().filter(|(_, n)| *n == 0).collect();
+        let idle: Vec<_> = all[..10].iter().filter(|(_, n)| *n == 0).collect();
         assert!(idle.is_empty(), "never happened: {idle:?}");
         let lost = self.lost_by_real.load(Ordering::Relaxed);
         let imports = self.imports.load(Ordering::Relaxed);
