@@ -1,6 +1,7 @@
 //! Trees on disk: the only part of the crate that touches a file system.
 
 pub mod dump;
+pub mod find;
 pub mod map;
 mod pipe;
 pub mod remove;

@@ -17,6 +17,7 @@ mod drv_args;
 mod env;
 mod gc_args;
 mod gc_root;
+mod inspect_args;
 mod key_args;
 mod log_format;
 mod logging;

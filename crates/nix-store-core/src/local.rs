@@ -11,6 +11,7 @@ mod flush;
 mod git_hash;
 mod import;
 mod moving;
+mod occurrences;
 mod open;
 mod optimise;
 mod outputs;

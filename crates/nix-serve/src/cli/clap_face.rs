@@ -3,6 +3,7 @@
 
 mod building;
 mod gc;
+mod inspect;
 mod optimising;
 mod signing;
 mod trusting;
@@ -22,6 +23,7 @@ use super::low_args::{
 
 use building::{BUILD_EXAMPLES, BuildOptions, parse_time};
 use gc::{DELETE_EXAMPLES, DeleteOptions, GC_EXAMPLES, GcOptions};
+use inspect::{DU_EXAMPLES, DuOptions, WHY_DEPENDS_EXAMPLES, WhyDependsOptions};
 use optimising::{OPTIMISE_EXAMPLES, OptimiseOptions};
 use signing::{
     CHECK_SIGS_EXAMPLES, CheckSigsOptions, KEY_EXAMPLES, KeyOptions, SIGN_EXAMPLES, SignOptions,
@@ -209,6 +211,12 @@ enum Own {
     /// Say which paths are signed by nobody who is trusted
     #[command(after_help = CHECK_SIGS_EXAMPLES)]
     CheckSigs(CheckSigsOptions),
+    /// Say why one path depends on another
+    #[command(after_help = WHY_DEPENDS_EXAMPLES)]
+    WhyDepends(WhyDependsOptions),
+    /// Say what takes the space
+    #[command(after_help = DU_EXAMPLES)]
+    Du(DuOptions),
     /// Delete what nothing needs, or say what that is
     #[command(after_help = GC_EXAMPLES)]
     Gc(GcOptions),
@@ -341,6 +349,8 @@ impl From<Own> for Command {
             Own::Key { command } => Self::Key(command.into()),
             Own::Sign(options) => Self::Sign(options.into()),
             Own::CheckSigs(options) => Self::CheckSigs(options.into()),
+            Own::WhyDepends(options) => Self::WhyDepends(options.into()),
+            Own::Du(options) => Self::Du(options.into()),
             Own::Gc(options) => Self::Gc(options.into()),
             Own::Delete(options) => Self::Gc(options.into()),
             Own::LoadDb => Self::LoadDb,

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use super::build_args::BuildArgs;
 use super::drv_args::DrvCommand;
 use super::gc_args::GcArgs;
+use super::inspect_args::{DuArgs, WhyDependsArgs};
 use super::key_args::{CheckSigsArgs, KeyCommand, SignArgs};
 use super::log_format::LogFormat;
 use super::optimise_args::OptimiseArgs;
@@ -108,6 +109,10 @@ pub(crate) enum Command {
     Sign(SignArgs),
     /// Say which paths are signed by nobody who is trusted.
     CheckSigs(CheckSigsArgs),
+    /// Say why one path depends on another.
+    WhyDepends(WhyDependsArgs),
+    /// Say what takes the space.
+    Du(DuArgs),
     /// Collect garbage, or say what it is.
     Gc(GcArgs),
     /// Register paths whose registrations are on stdin.

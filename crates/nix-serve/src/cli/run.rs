@@ -28,6 +28,8 @@ pub(crate) fn run(command: Command, context: &Context) -> anyhow::Result<ExitCod
         Command::Key(command) => commands::key::run(&command, context),
         Command::Sign(args) => commands::sign::run(&args, context),
         Command::CheckSigs(args) => commands::check_sigs::run(&args, context),
+        Command::WhyDepends(args) => commands::why_depends::run(&args, context),
+        Command::Du(args) => commands::du::run(&args, context),
         Command::Gc(args) => commands::gc::run(&args, context),
         Command::LoadDb => commands::load_db::run(context),
         Command::DumpDb(paths) => commands::dump_db::run(&paths, context),
