@@ -175,6 +175,12 @@ impl Active {
         )))
     }
 
+    /// Removes what dead owners left, and results whose time is over.
+    pub(crate) fn sweep(&self) -> Result<()> {
+        let _gate = self.inner.gate()?;
+        Ok(run_dir::sweep(&self.inner.root)?)
+    }
+
     /// Waits for builds that go on for others. To be called before the program ends.
     pub fn wait_background(&self) {
         let running = lock(&self.inner.background);

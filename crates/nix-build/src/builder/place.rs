@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use bstr::ByteSlice;
 use nix_base::nix32;
 use nix_nar::fs::remove::remove_tree;
-use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Gid, Mode, OFlags, Uid, flock};
 use rustix::io::Errno;
 use rustix::process::{getegid, geteuid};
 
@@ -59,6 +59,9 @@ impl BuildPlace {
         let make = || -> rustix::io::Result<(OwnedFd, OwnedFd)> {
             rustix::fs::mkdirat(&parent, &name, Mode::RWXU)?;
             let top = open_dir(&parent, name.as_ref())?;
+            // Whoever removes what dead servers left sees that this one lives; where there are
+            // no locks, nobody can remove it either.
+            let _ = flock(&top, FlockOperation::NonBlockingLockShared);
             let build = make_dir(&top, BUILD, Mode::RWXU, owner)?;
             let sticky = Mode::from_raw_mode(0o1777);
             make_dir(&top, TMP, sticky, None)?;

@@ -16,6 +16,7 @@ use crate::cli::context::{Context, Purpose};
 use crate::cli::gc_args::{GcArgs, GcMode};
 use crate::cli::output::Output;
 use crate::cli::path_arg::store_paths;
+use crate::cli::report::one_line;
 use crate::cli::signals::{Interrupted, SignalWatch};
 use crate::cli::sizes::rendered;
 use watch::Watch;
@@ -39,6 +40,9 @@ pub(crate) fn run(args: &GcArgs, context: &Context) -> anyhow::Result<ExitCode> 
     let mut watch = Watch::new(context, &signals, args);
     let report = store.collect_garbage(&options, &mut watch)?;
     drop(watch);
+    if args.mode == GcMode::Delete && !args.dry_run {
+        remove_leftovers(context, &store);
+    }
     let mut output = Output::of_process()?;
     let dir = store.store_dir();
     match args.json {
@@ -96,6 +100,20 @@ fn seconds_before_now(age: Duration) -> i64 {
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     i64::try_from(now.saturating_sub(age).as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Removes what servers left that died while they built.
+fn remove_leftovers(context: &Context, store: &LocalStore) {
+    let state = &store.layout().state;
+    let removed = context.build_config().and_then(|config| {
+        let builds = config.build_dir.unwrap_or_else(|| state.join("builds"));
+        Ok(nix_build::remove_leftovers(state, &builds, store.store_dir())?)
+    });
+    match removed {
+        Ok(0) => {}
+        Ok(count) => tracing::info!("removed {count} build directories of dead servers"),
+        Err(error) => tracing::warn!("{}", one_line(&error)),
+    }
 }
 
 fn print_roots(store: &LocalStore, json: bool) -> anyhow::Result<ExitCode> {
