@@ -373,4 +373,51 @@ fn what_running_programs_use_is_what_real_nix_sees() {
     }
 }
 
+#[test]
+fn nothing_is_deleted_while_a_directory_of_roots_is_unreadable() {
+    if !rustix::process::geteuid().is_root() {
+        say("TAKES ROOT, WHO CAN BECOME SOMEBODY THAT IS KEPT OUT OF DIRECTORIES");
+        return;
+    }
+    let store = TempStore::new();
+    let nobody = |arguments: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .arg(SERVE)
+            .args(arguments)
+            .args(["--store", &store.address()]);
+        run(command)
+    };
+    std::os::unix::fs::chown(store.root(), Some(65534), Some(65534)).unwrap();
+    let file = store.root().join("file");
+    fs::write(&file, "text").unwrap();
+    assert!(nobody(&["init"]).status.success());
+    let added = nobody(&["add", file.to_str().unwrap()]);
+    let path = String::from_utf8(added.stdout).unwrap();
+    let object = store.on_disk(path.trim());
+    let locked = store.state_dir().join("gcroots/locked");
+    fs::create_dir(&locked).unwrap();
+    set_mode(&locked, 0);
+
+    let refused = nobody(&["gc"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success());
+    let expected = format!("cannot find roots in '{}'", locked.display());
+    assert!(said.contains(&expected), "{said}");
+    assert!(object.symlink_metadata().is_ok());
+    // To look at what can be seen is fine.
+    assert!(nobody(&["gc", "--print-roots"]).status.success());
+
+    set_mode(&locked, 0o755);
+    let done = nobody(&["gc"]);
+    assert!(done.status.success(), "{done:?}");
+    assert!(object.symlink_metadata().is_err());
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
 const SERVE: &str = env!("CARGO_BIN_EXE_nix-serve");

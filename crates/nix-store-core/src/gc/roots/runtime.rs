@@ -96,7 +96,13 @@ impl Scan<'_> {
         what: ProcessUse,
     ) -> Result<(), Errno> {
         let buffer = std::mem::take(&mut self.buffer);
-        let Some(target) = unless_gone(rustix::fs::readlinkat(dir, name, buffer))? else {
+        let target = match rustix::fs::readlinkat(dir, name, buffer) {
+            // Anybody can be at a place so deep that the kernel can't name it. That must not
+            // keep collectors from their work.
+            Err(Errno::NAMETOOLONG) => None,
+            target => unless_gone(target)?,
+        };
+        let Some(target) = target else {
             return Ok(());
         };
         if let Some(path) = self.needles.at_start(target.as_bytes()) {
