@@ -1,5 +1,5 @@
 //! A crowd: eight clients import, look up with lock and dump, two have things built, real Nix
-//! adds and collects, ours collects and optimises, all in one store at once. What a living
+//! adds and collects, ours collects, optimises and verifies, all in one store at once. What a living
 //! client was told of stays, nobody fails, and in the end the store is whole.
 //!
 //! A minute long; ten in `cargo xtask soak gc`, or as many seconds as `CROWD_SECONDS` says.
@@ -26,16 +26,9 @@ use test_support::{Machine, Peer, run, run_ok, say, verify_with};
 use client::{Client, Server};
 use stage::Stage;
 
-/// Which program serves each of the clients.
-const SERVERS: [Option<&str>; 8] = [
-    None,
-    None,
-    None,
-    None,
-    None,
-    Some("2.8"),
-    Some("2.26"),
-    Some("newest"),
+/// What serves each of the clients: `linking` is ours with `auto-optimise-store`.
+const SERVERS: [&str; 8] = [
+    "ours", "ours", "ours", "linking", "linking", "2.8", "2.26", "newest",
 ];
 
 const BUILDERS: u64 = 2;
@@ -68,8 +61,9 @@ fn a_crowd_beside_collectors_loses_nothing() {
         let stage = &stage;
         for (seed, label) in (0..).zip(SERVERS) {
             let server = match label {
-                None => Server::Ours,
-                Some(label) => match Peer::find(label) {
+                "ours" => Server::Ours,
+                "linking" => Server::Linking,
+                label => match Peer::find(label) {
                     Some(peer) => Server::Real(peer),
                     None => continue,
                 },
@@ -83,6 +77,7 @@ fn a_crowd_beside_collectors_loses_nothing() {
         scope.spawn(|| keepers::collect_with_real(stage, &keepers));
         scope.spawn(|| keepers::collect_with_ours(stage));
         scope.spawn(|| keepers::optimise_with_ours(stage));
+        scope.spawn(|| keepers::verify_with_ours(stage));
     });
     say(&format!("a crowd beside collectors: {}", stage.counts));
     stage.counts.assert_tried();

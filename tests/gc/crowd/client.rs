@@ -12,6 +12,8 @@ use super::stage::{Chain, Stage, count};
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Server {
     Ours,
+    /// Ours, which makes equal files one as they come.
+    Linking,
     Real(&'static Peer),
 }
 
@@ -19,13 +21,20 @@ impl Server {
     fn session(self, stage: &Stage) -> ServeSession {
         let command = match self {
             Self::Ours => stage.ours(["serve", "--write"]),
+            Self::Linking => stage.ours([
+                "serve",
+                "--write",
+                "--option",
+                "auto-optimise-store",
+                "true",
+            ]),
             Self::Real(peer) => stage.machine.nix_store(peer, ["--serve", "--write"]),
         };
         ServeSession::open(command, 7)
     }
 
     fn is_ours(self) -> bool {
-        matches!(self, Self::Ours)
+        !matches!(self, Self::Real(_))
     }
 }
 

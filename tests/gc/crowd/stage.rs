@@ -227,6 +227,7 @@ pub(super) struct Counts {
     pub(super) crashes: AtomicUsize,
     pub(super) collections: AtomicUsize,
     pub(super) optimisations: AtomicUsize,
+    pub(super) verifications: AtomicUsize,
     pub(super) kills: AtomicUsize,
     pub(super) lost_by_real: AtomicUsize,
 }
@@ -236,7 +237,7 @@ pub(super) fn count(counter: &AtomicUsize) {
 }
 
 impl Counts {
-    fn all(&self) -> [(&'static str, usize); 13] {
+    fn all(&self) -> [(&'static str, usize); 14] {
         let read = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
         [
             ("imports", read(&self.imports)),
@@ -249,6 +250,7 @@ impl Counts {
             ("collections by real Nix", read(&self.real_collections)),
             ("collections by ours", read(&self.collections)),
             ("optimisations", read(&self.optimisations)),
+            ("verifications", read(&self.verifications)),
             ("servers killed", read(&self.kills)),
             ("crashes of real collectors", read(&self.crashes)),
             ("paths lost by real servers", read(&self.lost_by_real)),
@@ -258,7 +260,7 @@ impl Counts {
     /// A crowd in which nothing happened proves nothing.
     pub(super) fn assert_tried(&self) {
         let all = self.all();
-        let idle: Vec<_> = all[..10].iter().filter(|(_, n)| *n == 0).collect();
+        let idle: Vec<_> = all[..11].iter().filter(|(_, n)| *n == 0).collect();
         assert!(idle.is_empty(), "never happened: {idle:?}");
         let lost = self.lost_by_real.load(Ordering::Relaxed);
         let imports = self.imports.load(Ordering::Relaxed);
