@@ -326,3 +326,46 @@ fn a_killed_addition_that_shares_files_leaves_a_clean_store() {
     ));
     assert!(kills >= 10, "only {kills} kill points");
 }
+
+/// Directories that their owner may not write are no obstacle, and stay so.
+#[test]
+fn an_ordinary_user_can_optimise_too() {
+    if !rustix::process::geteuid().is_root() {
+        // Then all other tests were run by one.
+        return;
+    }
+    let stock = stock();
+    let program = tempfile::tempdir().unwrap();
+    let copied = program.path().join("nix-serve");
+    fs::copy(NIX_SERVE, &copied).unwrap();
+    let open_up = |path: &Path| {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    open_up(program.path());
+    open_up(stock.store.root());
+    let mut chown = Command::new("chown");
+    chown.args(["-Rh", "65534:65534"]).arg(stock.store.root());
+    run_ok(chown);
+    let as_nobody = |words: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+        command.arg(&copied).args(words);
+        command.args(["--store", &stock.store.address()]);
+        command
+            .env("HOME", "/nonexistent")
+            .env("NIX_CONF_DIR", "/nonexistent");
+        command
+    };
+    let whole = stock.copy();
+    let expected = our_optimise(&whole);
+    let report = say(as_nobody(&["optimise", "--json"]));
+    assert_eq!(report.code, Some(0), "{report:?}");
+    assert_eq!(report.json(), expected);
+    assert!(sharing(&stock.store) == sharing(&whole));
+    let verified = say(as_nobody(&[
+        "verify",
+        "--check-contents",
+        "--check-metadata",
+    ]));
+    assert_eq!(verified.code, Some(0), "{verified:?}");
+}

@@ -12,6 +12,7 @@ use crate::cli::context::{Context, Purpose};
 use crate::cli::optimise_args::OptimiseArgs;
 use crate::cli::output::Output;
 use crate::cli::signals::SignalWatch;
+use crate::cli::sizes::rendered;
 
 /// Says on stderr what was freed.
 pub(crate) fn run(args: &OptimiseArgs, context: &Context) -> anyhow::Result<ExitCode> {
@@ -36,7 +37,7 @@ pub(crate) fn run(args: &OptimiseArgs, context: &Context) -> anyhow::Result<Exit
     if args.json {
         Output::of_process()?.line(&as_json(&report, args.dry_run).to_string())?;
     }
-    let freed = mebibytes(report.freed_bytes);
+    let freed = rendered(report.freed_bytes);
     let count = report.linked;
     // Nix compat: its words, which scripts read.
     match args.dry_run {
@@ -69,13 +70,6 @@ impl OptimiseProgress for Watcher<'_> {
     }
 }
 
-/// `bytes` in the unit of Nix's reports.
-fn mebibytes(bytes: u64) -> String {
-    // Hundredths, without a detour over inexact numbers.
-    let hundredths = (u128::from(bytes) * 100 + (1 << 19)) >> 20;
-    format!("{}.{:02} MiB", hundredths / 100, hundredths % 100)
-}
-
 fn as_json(report: &OptimiseReport, dry_run: bool) -> serde_json::Value {
     let texts = |paths: &[std::path::PathBuf]| -> Vec<String> {
         let texts = paths.iter().map(|path| path.display().to_string());
@@ -95,19 +89,4 @@ fn as_json(report: &OptimiseReport, dry_run: bool) -> serde_json::Value {
         "suspiciousFiles": texts(&report.suspicious),
         "corruptedLinks": texts(&report.corrupted_links),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_rounded_to_hundredths() {
-        assert_eq!(mebibytes(0), "0.00 MiB");
-        assert_eq!(mebibytes(1 << 20), "1.00 MiB");
-        assert_eq!(mebibytes((1 << 20) + (1 << 19)), "1.50 MiB");
-        assert_eq!(mebibytes(5243), "0.01 MiB");
-        assert_eq!(mebibytes(5242), "0.00 MiB");
-        assert_eq!(mebibytes(u64::MAX), "17592186044416.00 MiB");
-    }
 }

@@ -152,10 +152,10 @@ fn a_dry_run_tells_what_a_run_does_and_changes_nothing() {
 
 #[test]
 fn all_numbers_of_threads_do_the_same() {
-    for threads in 1..=4 {
+    for threads in [1, 3] {
         let fixture = fixture(false);
-        let names: Vec<String> = (0..900).map(|i| format!("d{}/f{i}", i % 3)).collect();
-        let texts: Vec<String> = (0..900).map(|i| format!("text {}", i % 100)).collect();
+        let names: Vec<String> = (0..600).map(|i| format!("d{}/f{i}", i % 2)).collect();
+        let texts: Vec<String> = (0..600).map(|i| format!("text {}", i % 100)).collect();
         let files = names.iter().zip(&texts);
         let files: Vec<(&str, &str)> = files.map(|(n, t)| (n.as_str(), t.as_str())).collect();
         let tree = fixture.add("tree", &files);
@@ -164,11 +164,11 @@ fn all_numbers_of_threads_do_the_same() {
             threads: NonZeroUsize::new(threads),
         };
         let report = fixture.store.optimise(&options, &Silent).unwrap();
-        assert_eq!((report.linked, report.new_links), (800, 100), "{threads}");
+        assert_eq!((report.linked, report.new_links), (500, 100), "{threads}");
         for (name, text) in files {
             assert_eq!(fs::read_to_string(tree.join(name)).unwrap(), text);
         }
-        for dir in ["", "d0", "d1", "d2"] {
+        for dir in ["", "d0", "d1"] {
             assert_canonical(&tree.join(dir));
         }
     }
@@ -205,7 +205,10 @@ fn a_link_that_is_not_what_its_name_says_takes_no_files_place() {
         }
         let second = fixture.add("second", &[("b", "same"), ("c", "same")]);
         let report = fixture.run();
-        assert_eq!(report.corrupted_links, [link.clone()]);
+        assert_eq!(
+            report.corrupted_links.as_slice(),
+            std::slice::from_ref(&link)
+        );
         assert_eq!(fs::read_to_string(second.join("c")).unwrap(), "same");
         assert_eq!(inode(second.join("b")), inode(second.join("c")));
         assert_ne!(inode(second.join("b")), inode(first.join("a")));
@@ -357,4 +360,65 @@ fn nobody_can_link_to_files_of_what_did_not_become_valid() {
     assert!(batch.commit().failure.is_some());
     drop(batch);
     assert!(fixture.links().is_empty());
+}
+
+/// A directory with two equal files, in `private`.
+fn output<'d>(
+    private: &'d crate::PrivateDir,
+    digit: &str,
+    references: &[&str],
+) -> crate::NewOutput<'d> {
+    let base = |digit: &str| format!("{}-output", digit.repeat(32));
+    let tree = private.path().join(base(digit));
+    fs::create_dir(&tree).unwrap();
+    for name in ["a", "b"] {
+        fs::write(tree.join(name), "built").unwrap();
+        chmod(tree.join(name), 0o444);
+    }
+    chmod(&tree, 0o555);
+    let time = rustix::fs::Timespec {
+        tv_sec: 1,
+        tv_nsec: 0,
+    };
+    let times = rustix::fs::Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
+    let dir = fs::File::open(&tree).unwrap();
+    rustix::fs::futimens(&dir, &times).unwrap();
+    let path = |digit: &str| StorePath::from_base_name(&base(digit)).unwrap();
+    let mut info = nix_base::UnkeyedValidPathInfo::new(NarHash::of(b"not looked at"), 1);
+    info.references = references.iter().map(|digit| path(digit)).collect();
+    crate::NewOutput {
+        dir: private.fd(),
+        name: base(digit).into(),
+        info: nix_base::ValidPathInfo {
+            path: path(digit),
+            info,
+        },
+    }
+}
+
+#[test]
+fn what_is_built_shares_files_when_it_is_valid() {
+    let fixture = fixture(true);
+    let source = fixture.add("source", &[("x", "built")]);
+    let private = fixture.store.private_dir().unwrap();
+    let (first, second) = (output(&private, "a", &[]), output(&private, "b", &["a"]));
+    let real = |output: &crate::NewOutput<'_>| fixture.store.layout().real_path(&output.info.path);
+    let (a, b) = (real(&first), real(&second));
+    // What fails shares nothing.
+    let bad = output(&private, "c", &["d"]);
+    fixture.store.register_outputs(&[bad], &[]).unwrap_err();
+    assert_eq!(fixture.links().len(), 1);
+    fixture
+        .store
+        .register_outputs(&[first, second], &[])
+        .unwrap();
+    for file in [a.join("a"), a.join("b"), b.join("a"), b.join("b")] {
+        assert_eq!(inode(file), inode(source.join("x")));
+    }
+    assert_canonical(&a);
+    assert_canonical(&b);
+    assert_eq!(fixture.links().len(), 1);
 }
