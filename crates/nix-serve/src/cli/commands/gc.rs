@@ -2,11 +2,12 @@
 
 mod watch;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use nix_base::StoreDir;
 use nix_store_core::LocalStore;
 use nix_store_core::gc::{GcAction, GcOptions, GcPolicy, GcReport, RootOptions};
@@ -131,15 +132,12 @@ fn print_roots(store: &LocalStore, json: bool) -> anyhow::Result<ExitCode> {
         output.line(&Value::from(all).to_string())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut text = String::new();
+    let mut text = Vec::new();
     for root in &roots.roots {
-        text.push_str(&format!(
-            "{} -> {}\n",
-            root.source,
-            dir.display(&root.target)
-        ));
+        text.extend(root.source.to_bytes());
+        text.extend(format!(" -> {}\n", dir.display(&root.target)).bytes());
     }
-    output.print(&text)?;
+    output.write_all(&text).context("cannot write to stdout")?;
     Ok(ExitCode::SUCCESS)
 }
 
