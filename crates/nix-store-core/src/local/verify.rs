@@ -218,14 +218,16 @@ impl Check<'_, '_, '_> {
 
     fn give_up_on_database(&mut self) -> Result<()> {
         for problem in std::mem::take(&mut self.report.problems) {
-            self.settle(problem, |check| {
-                Ok(match check.options.remedy {
-                    Remedy::Repair => Outcome::Failed(RepairError::Database),
-                    _ => Outcome::Left,
-                })
-            })?;
+            self.settle(problem, |check| Ok(check.database_outcome()))?;
         }
         Ok(())
+    }
+
+    fn database_outcome(&self) -> Outcome {
+        match self.options.remedy {
+            Remedy::Repair => Outcome::Failed(RepairError::Database),
+            _ => Outcome::Left,
+        }
     }
 
     /// Reports a problem, and what came of the attempt to put it right, if one is made.

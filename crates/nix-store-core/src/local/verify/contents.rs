@@ -122,10 +122,11 @@ impl Check<'_, '_, '_> {
         Ok(self.report.problems.len() > problems)
     }
 
+    /// What is to be read; not what an earlier check has read.
     fn targets(&mut self, paths: &StorePathSet, marks: Option<&Marks>) -> Result<Vec<Target>> {
         let mut targets = Vec::with_capacity(paths.len());
         let mut skipped = 0;
-        self.store.db.query_infos(paths, |info| {
+        let mut add = |info: ValidPathInfo| {
             if marks.is_some_and(|marks| marks.covers(&info)) {
                 skipped += 1;
             } else {
@@ -134,9 +135,40 @@ impl Check<'_, '_, '_> {
                 targets.push(Target { path, recorded });
             }
             Ok(())
-        })?;
+        };
+        match self.store.db.query_infos(paths, &mut add) {
+            Err(Error::CorruptRow { .. }) => {
+                (targets, skipped) = (Vec::new(), 0);
+                for path in paths {
+                    self.target(path, &mut targets)?;
+                }
+            }
+            result => result?,
+        }
         self.report.skipped = skipped;
         Ok(targets)
+    }
+
+    /// One of the paths where some rows can't be understood.
+    fn target(&mut self, path: &StorePath, targets: &mut Vec<Target>) -> Result<()> {
+        let source = match self.store.db.query_path_info(path) {
+            Ok(None) => return Ok(()),
+            Ok(Some(info)) => {
+                targets.push(Target {
+                    recorded: Recorded::from(&info),
+                    path: info.path,
+                });
+                return Ok(());
+            }
+            Err(error @ Error::CorruptRow { .. }) => Box::new(error),
+            Err(error) => return Err(error),
+        };
+        let problem = VerifyProblem::BadRow {
+            path: self.store.full_path(path),
+            source,
+        };
+        self.report.paths += 1;
+        self.settle(problem, |check| Ok(check.database_outcome()))
     }
 
     pub(super) fn threads(&self) -> usize {

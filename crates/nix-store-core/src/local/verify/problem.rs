@@ -26,6 +26,16 @@ pub enum VerifyProblem {
         row: i64,
     },
 
+    /// The row of a path can't be understood.
+    #[error("what is recorded of path '{path}' can't be understood")]
+    BadRow {
+        /// The path.
+        path: FullPath,
+        /// What is wrong with it.
+        #[source]
+        source: Box<Error>,
+    },
+
     /// A valid path has no object.
     #[error(
         "path '{path}' disappeared{}",
@@ -153,7 +163,8 @@ impl VerifyProblem {
     #[must_use]
     pub fn path(&self) -> Option<&FullPath> {
         match self {
-            Self::Disappeared { path, .. }
+            Self::BadRow { path, .. }
+            | Self::Disappeared { path, .. }
             | Self::Modified { path, .. }
             | Self::WrongSize { path, .. }
             | Self::NoHash { path }
@@ -172,6 +183,7 @@ impl VerifyProblem {
         match self {
             Self::Database { .. } => "database",
             Self::DanglingRow { .. } => "dangling-row",
+            Self::BadRow { .. } => "bad-row",
             Self::Disappeared { .. } => "disappeared",
             Self::Modified { .. } => "modified",
             Self::WrongSize { .. } => "wrong-size",

@@ -157,3 +157,15 @@ fn dangling_rows_are_reported() {
         @"table 'Refs' has a row 1 about a path that is not valid"
     );
 }
+
+#[test]
+fn a_row_that_makes_no_sense_is_one_problem_among_others() {
+    let fresh = Fresh::new();
+    let (a, b) = (fresh.add("a", &[]), fresh.add("b", &[]));
+    fresh.change("update ValidPaths set hash = 'sha256:none' where path like '%-a'");
+    fs::write(fresh.store.layout().real_path(&b), "x").unwrap();
+    let report = fresh.store.verify(CheckContents::Yes, &mut |_| {}).unwrap();
+    let kinds: Vec<_> = report.problems.iter().map(VerifyProblem::kind).collect();
+    assert_eq!(kinds, ["bad-row", "modified"]);
+    assert_eq!(report.problems[0].path().unwrap().path(), &a);
+}
