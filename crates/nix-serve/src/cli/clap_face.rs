@@ -59,8 +59,8 @@ pub(crate) fn description() -> clap::Command {
     name = "nix-serve",
     version,
     disable_help_subcommand = true,
-    after_help = "Called as 'nix-store' or 'nix-copy-closure' (symlinks), the program has the options of those.\n\
-        'nix-serve --serve --write' is 'nix-serve serve --write'."
+    after_help = "Called as 'nix-store', 'nix-copy-closure' or 'nix-collect-garbage' (symlinks), the program has\n\
+        the options of those. 'nix-serve --serve --write' is 'nix-serve serve --write'."
 )]
 struct NixServe {
     #[command(flatten)]
