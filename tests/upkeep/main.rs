@@ -7,6 +7,7 @@
 )]
 
 mod fixture;
+mod inspect;
 mod keys;
 mod optimise;
 mod repair;
