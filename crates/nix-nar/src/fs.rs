@@ -6,3 +6,4 @@ pub mod map;
 mod pipe;
 pub mod remove;
 pub mod restore;
+pub mod watch;

@@ -20,6 +20,7 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::fs::pipe::FdIn;
+use crate::fs::watch::WatchFiles;
 use crate::names::check_name;
 use crate::read::{Event, NarReader, Node};
 
@@ -108,6 +109,22 @@ pub fn restore_nar<R: BufRead, W: Write>(
     Restorer::new(nar, name, options, |_, _, _| Ok(None)).run(parent)
 }
 
+/// Like [`restore_nar`], with somebody who watches.
+///
+/// # Errors
+/// As for [`restore`].
+pub fn restore_watched<R: BufRead, W: Write>(
+    nar: &mut NarReader<R, W>,
+    parent: BorrowedFd<'_>,
+    name: &OsStr,
+    options: &RestoreOptions,
+    watch: &mut dyn WatchFiles,
+) -> Result<RestoreStats> {
+    let mut restorer = Restorer::new(nar, name, options, |_, _, _| Ok(None));
+    restorer.watch = Some(watch);
+    restorer.run(parent)
+}
+
 /// Like [`restore`], from a descriptor whose input is the archive and nothing
 /// else: bytes behind it may be taken in as well. Contents of large files
 /// don't pass through this process where the kernel can do without.
@@ -135,6 +152,9 @@ struct Restorer<'a, R, W> {
     levels: Vec<OwnedFd>,
     /// Whether the umask leaves the modes of files alone: plain, executable.
     mode_kept: [Option<bool>; 2],
+    watch: Option<&'a mut dyn WatchFiles>,
+    /// The name of the file at hand, for the one who watches.
+    file_name: Vec<u8>,
     stats: RestoreStats,
 }
 
@@ -152,6 +172,8 @@ impl<'a, R: BufRead, W: Write> Restorer<'a, R, W> {
             transfer,
             levels: Vec::new(),
             mode_kept: [None; 2],
+            watch: None,
+            file_name: Vec::new(),
             stats: RestoreStats::default(),
         }
     }
@@ -183,15 +205,27 @@ impl<'a, R: BufRead, W: Write> Restorer<'a, R, W> {
                 }
                 Node::Symlink { target } => {
                     let made = create_symlink(dir, name, target, canonical);
-                    made.map_err(|(operation, e)| self.failed(operation, e))?;
+                    match (made, &mut self.watch) {
+                        (Err((operation, e)), _) => return Err(self.failed(operation, e)),
+                        (Ok(()), Some(watch)) if !self.levels.is_empty() => {
+                            watch.symlink(dir, name, target);
+                        }
+                        _ => {}
+                    }
                     self.stats.symlinks += 1;
                 }
                 Node::Regular { executable, size } => {
                     let made = create_file(dir, name, executable, canonical);
+                    self.file_name.clear();
+                    self.file_name.extend_from_slice(name);
+                    if let Some(watch) = self.watch() {
+                        watch.begin_file(executable, size);
+                    }
                     let file = made.map_err(|e| self.failed("create file", e))?;
                     self.drop_inherited_acl(&file)?;
                     self.fill(&file, size)?;
                     self.finish_file(&file, executable)?;
+                    self.tell_of_file();
                     self.stats.files += 1;
                     self.stats.contents += size;
                 }
@@ -220,6 +254,17 @@ impl<'a, R: BufRead, W: Write> Restorer<'a, R, W> {
         Ok(())
     }
 
+    /// Who watches, if the object at hand is in a directory.
+    fn watch(&mut self) -> Option<&mut &'a mut dyn WatchFiles> {
+        self.watch.as_mut().filter(|_| !self.levels.is_empty())
+    }
+
+    fn tell_of_file(&mut self) {
+        if let (Some(watch), Some(dir)) = (&mut self.watch, self.levels.last()) {
+            watch.end_file(dir.as_fd(), &self.file_name);
+        }
+    }
+
     /// Whether the object just created is the root of the tree.
     fn is_root(&self) -> bool {
         self.levels.is_empty()
@@ -239,6 +284,9 @@ impl<'a, R: BufRead, W: Write> Restorer<'a, R, W> {
             };
             let written = write_all(file, chunk);
             let n = chunk.len() as u64;
+            if let (Some(watch), false) = (&mut self.watch, self.levels.is_empty()) {
+                watch.contents(chunk);
+            }
             written.map_err(|e| self.failed("write file", e))?;
             write_back.wrote(file, n);
         }
@@ -261,6 +309,9 @@ impl<'a, R: BufRead, W: Write> Restorer<'a, R, W> {
                     };
                     let written = write_all(file, chunk);
                     let n = chunk.len() as u64;
+                    if let (Some(watch), false) = (&mut self.watch, self.levels.is_empty()) {
+                        watch.contents(chunk);
+                    }
                     written.map_err(|e| self.failed("write file", e))?;
                     write_back.wrote(file, n);
                 }

@@ -25,6 +25,7 @@
 
 mod hash;
 mod linker;
+mod passing;
 pub(super) mod staged;
 mod tree;
 mod valid;

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use nix_base::{NarHash, NarHashSink, StorePath};
 use nix_nar::NarReader;
-use nix_nar::fs::restore::{Flush, Metadata, RestoreOptions, restore_nar};
+use nix_nar::fs::restore::{Flush, Metadata, RestoreOptions, restore_nar, restore_watched};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use super::LocalStore;
@@ -83,12 +83,13 @@ impl StagingDir {
         if let Some(limit) = limit {
             reader = reader.with_limit(limit);
         }
-        let unpacked = restore_nar(
-            &mut reader,
-            self.private.fd(),
-            OsStr::new(&name),
-            &self.options,
-        );
+        let (dir, os_name) = (self.private.fd(), OsStr::new(&name));
+        let deduplicator = self.deduplicator.as_ref();
+        let mut watch = deduplicator.and_then(|d| d.watch(self.place()));
+        let unpacked = match &mut watch {
+            Some(watch) => restore_watched(&mut reader, dir, os_name, &self.options, watch),
+            None => restore_nar(&mut reader, dir, os_name, &self.options),
+        };
         let stats = match unpacked {
             Ok(stats) => stats,
             Err(source) => {
@@ -100,13 +101,14 @@ impl StagingDir {
         let (_, sink) = reader.into_parts();
         let (nar_hash, nar_size) = sink.finish();
         debug_assert_eq!(nar_size, stats.nar_size);
-        let new_links = match &self.deduplicator {
-            Some(deduplicator) => {
-                let tree = (self.private.fd(), OsStr::new(&name));
+        let new_links = match (deduplicator, watch) {
+            // The hash of a single file is that of its archive.
+            (Some(deduplicator), _) if stats.directories == 0 => {
                 let path = self.private.path().join(&name);
-                deduplicator.join(self.place(), tree, &path, nar_hash)
+                deduplicator.join(self.place(), (dir, os_name), &path, nar_hash)
             }
-            None => NewLinks::default(),
+            (Some(deduplicator), Some(watch)) => deduplicator.finish(watch),
+            _ => NewLinks::default(),
         };
         Ok(StagedTree {
             name,

@@ -389,3 +389,71 @@ proptest! {
         prop_assert!(dumped(&dir.path().join("root")) == nar);
     }
 }
+
+/// Hashes nothing, but tells what it saw.
+#[derive(Default)]
+struct Seen(Vec<String>);
+
+impl WatchFiles for Seen {
+    fn begin_file(&mut self, executable: bool, size: u64) {
+        self.0.push(format!("{executable} {size} "));
+    }
+
+    fn contents(&mut self, data: &[u8]) {
+        let last = self.0.last_mut().unwrap();
+        last.push_str(&data.len().to_string());
+        last.push(' ');
+    }
+
+    fn end_file(&mut self, dir: BorrowedFd<'_>, name: &[u8]) {
+        // It is complete, and may be replaced.
+        let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+        let spare = c"spare";
+        rustix::fs::renameat(dir, name, dir, spare).unwrap();
+        rustix::fs::renameat(dir, spare, dir, name).unwrap();
+        let last = self.0.last_mut().unwrap();
+        last.push_str(&format!("{} {}", bstr::BStr::new(name), stat.st_size));
+    }
+
+    fn symlink(&mut self, _: BorrowedFd<'_>, name: &[u8], target: &[u8]) {
+        let (name, target) = (bstr::BStr::new(name), bstr::BStr::new(target));
+        self.0.push(format!("{name} -> {target}"));
+    }
+}
+
+#[test]
+fn who_watches_sees_every_file_in_a_directory() {
+    let temp = TestDir::new();
+    let source = temp.path().join("source");
+    fs::create_dir_all(source.join("dir")).unwrap();
+    fs::write(source.join("dir/a"), "abc").unwrap();
+    fs::write(source.join("empty"), "").unwrap();
+    fs::write(source.join("large"), vec![1; 200_000]).unwrap();
+    symlink("dir/a", source.join("link")).unwrap();
+    let nar = dumped(&source);
+    let parent = File::open(temp.path()).unwrap();
+    let mut seen = Seen::default();
+    restore_watched(
+        &mut NarReader::new(nar.as_slice()),
+        parent.as_fd(),
+        OsStr::new("copy"),
+        &canonical(),
+        &mut seen,
+    )
+    .unwrap();
+    assert_eq!(dumped(&temp.path().join("copy")), nar);
+    assert_eq!(stat(temp.path().join("copy/dir")).mtime(), 1);
+    let large = seen.0.remove(2);
+    assert!(large.starts_with("false 200000 ") && large.ends_with(" large 200000"));
+    assert_eq!(
+        seen.0,
+        ["false 3 3 a 3", "false 0 empty 0", "link -> dir/a"]
+    );
+    // A root that is no directory is not told of.
+    let file = dumped(&source.join("large"));
+    let mut seen = Seen::default();
+    let mut reader = NarReader::new(file.as_slice());
+    let name = OsStr::new("file");
+    restore_watched(&mut reader, parent.as_fd(), name, &canonical(), &mut seen).unwrap();
+    assert!(seen.0.is_empty());
+}

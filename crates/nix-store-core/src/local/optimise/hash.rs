@@ -9,14 +9,15 @@ use rustix::io::Errno;
 
 /// Hashes files, with one buffer for all.
 pub(super) struct FileHasher {
-    buffer: Box<[u8]>,
+    /// Empty until a file is read.
+    buffer: Vec<u8>,
     frame: Vec<u8>,
 }
 
 impl FileHasher {
     pub(super) fn new() -> Self {
         Self {
-            buffer: vec![0; BUFFER].into_boxed_slice(),
+            buffer: Vec::new(),
             frame: Vec::with_capacity(256),
         }
     }
@@ -33,6 +34,7 @@ impl FileHasher {
         if frame::regular_head(executable, size, &mut self.frame).is_none() {
             return Err(Errno::FBIG);
         }
+        self.buffer.resize(BUFFER, 0);
         let mut sink = NarHashSink::new();
         sink.update(&self.frame);
         let mut left = size;
@@ -52,6 +54,16 @@ impl FileHasher {
         Ok(Some(sink.finish().0))
     }
 
+    /// Begins with a file whose contents come from elsewhere.
+    pub(super) fn begin(&mut self, executable: bool, size: u64) -> Passing {
+        self.frame.clear();
+        let mut sink = NarHashSink::new();
+        // A size that no archive can hold never gets to its end.
+        let _ = frame::regular_head(executable, size, &mut self.frame);
+        sink.update(&self.frame);
+        Passing { sink, size }
+    }
+
     /// The hash of a symbolic link.
     pub(super) fn symlink(&mut self, target: &[u8]) -> NarHash {
         self.frame.clear();
@@ -59,6 +71,24 @@ impl FileHasher {
         let mut sink = NarHashSink::new();
         sink.update(&self.frame);
         sink.finish().0
+    }
+}
+
+/// A file whose contents pass by.
+#[derive(Debug)]
+pub(super) struct Passing {
+    sink: NarHashSink,
+    size: u64,
+}
+
+impl Passing {
+    pub(super) fn update(&mut self, data: &[u8]) {
+        self.sink.update(data);
+    }
+
+    pub(super) fn finish(mut self) -> NarHash {
+        self.sink.update(frame::regular_tail(self.size));
+        self.sink.finish().0
     }
 }
 

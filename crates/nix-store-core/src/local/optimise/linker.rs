@@ -26,9 +26,10 @@ pub(super) struct Candidate<'c> {
     pub(super) stat: Stat,
     /// Its hash.
     pub(super) hash: NarHash,
-    /// The directory, if it has to look afterwards as it did before. Without, it is the store
-    /// itself, where names may be taken over by others.
+    /// The directory, if it has to look afterwards as it did before.
     pub(super) parent: Option<&'c Touched>,
+    /// Whether others may take over its name, as they may in the store directory.
+    pub(super) is_exposed: bool,
 }
 
 /// What became of a file.
@@ -243,7 +244,7 @@ impl<'a> Linker<'a> {
     }
 
     fn added(&self, links: BorrowedFd<'_>, name: &CStr, file: &Candidate<'_>) -> Result<Joined> {
-        if file.parent.is_none() {
+        if file.is_exposed {
             // It may have been another file already.
             match statat(links, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) if stat.st_ino == file.stat.st_ino => {}
@@ -389,11 +390,13 @@ impl<'a> Linker<'a> {
         if let Err(error) = done {
             return self.refused("replace", file, error);
         }
-        let Some(parent) = file.parent else {
-            return self.check_exchange(temp, spare, file);
-        };
-        parent.touch();
-        Ok(replaced(file))
+        if let Some(parent) = file.parent {
+            parent.touch();
+        }
+        match file.is_exposed {
+            true => self.check_exchange(temp, spare, file),
+            false => Ok(replaced(file)),
+        }
     }
 
     /// Undoes an exchange with a file that isn't the one that was hashed.

@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use super::OptimiseProgress;
 use super::hash::link_name;
 use super::linker::{Action, Linker, Memory};
+use super::passing::Watch;
 use super::tree::Dir;
 use super::walk::{Owner, Tree, Walk};
 use crate::error::{Error, Result};
@@ -49,6 +50,29 @@ pub(crate) struct Place<'p> {
 }
 
 impl Deduplicator {
+    /// Sees to the files of a tree in directories while it is unpacked; then comes
+    /// [`Self::finish`].
+    pub(crate) fn watch<'w>(&'w self, place: Place<'w>) -> Option<Watch<'w>> {
+        if self.is_off.get() {
+            return None;
+        }
+        let linker = self.linker(place);
+        linker
+            .map_err(|error| self.give_up(&error))
+            .ok()
+            .map(Watch::new)
+    }
+
+    /// The tree is unpacked.
+    pub(crate) fn finish(&self, watch: Watch<'_>) -> NewLinks {
+        let new = watch.finish();
+        self.memory.tidy();
+        new.map(NewLinks).unwrap_or_else(|error| {
+            self.give_up(&error);
+            NewLinks::default()
+        })
+    }
+
     /// Replaces files of a tree, a name in a directory, by links. In messages it is `path`;
     /// `hash` is that of the whole tree, and of use if it is a single file.
     ///
@@ -65,13 +89,27 @@ impl Deduplicator {
         }
         self.try_join(place, tree, path, hash)
             .unwrap_or_else(|error| {
-                self.is_off.set(true);
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "new paths aren't optimised"
-                );
+                self.give_up(&error);
                 NewLinks::default()
             })
+    }
+
+    fn give_up(&self, error: &Error) {
+        self.is_off.set(true);
+        tracing::warn!(
+            error = error as &dyn std::error::Error,
+            "new paths aren't optimised"
+        );
+    }
+
+    fn linker<'w>(&'w self, place: Place<'w>) -> Result<Linker<'w>> {
+        Linker::new(
+            Action::Link(place.private),
+            place.links.to_owned(),
+            Some(self.shelf(place)?),
+            place.durable,
+            &self.memory,
+        )
     }
 
     fn try_join(
@@ -81,14 +119,7 @@ impl Deduplicator {
         path: &Path,
         hash: NarHash,
     ) -> Result<NewLinks> {
-        let shelf = self.shelf(place)?;
-        let linker = Linker::new(
-            Action::Link(place.private),
-            place.links.to_owned(),
-            Some(shelf),
-            place.durable,
-            &self.memory,
-        )?;
+        let linker = self.linker(place)?;
         let (dir, name) = tree;
         let name = CString::new(name.as_bytes()).unwrap_or_default();
         let tree = match Dir::open_root(dir, &name, path.to_owned()) {

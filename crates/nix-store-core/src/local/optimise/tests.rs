@@ -276,6 +276,7 @@ fn join_after(change: fn(&Path)) -> (Joined, Option<String>) {
         stat,
         hash: NarHash::of(&nar),
         parent: None,
+        is_exposed: true,
     };
     change(&single);
     let mut hasher = super::hash::FileHasher::new();

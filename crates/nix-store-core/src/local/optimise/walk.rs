@@ -405,6 +405,7 @@ impl<'w> Worker<'w> {
             stat,
             hash,
             parent,
+            is_exposed: parent.is_none(),
         };
         let report = &mut self.report;
         report.hashed += 1;
