@@ -13,6 +13,7 @@ use super::*;
 use crate::error::{Error, Result};
 
 mod bulk;
+mod dump;
 
 /// A database in a directory of its own.
 struct Fresh {

@@ -11,9 +11,10 @@ mod targets;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::bail;
 use nix_build::goal::Plan;
 use nix_build::{BuildConfig, Cancel};
-use nix_store_core::LocalStore;
+use nix_store_core::{IncludeOutputs, LocalStore, Store};
 
 use crate::cli::build_args::BuildArgs;
 use crate::cli::context::{Context, Purpose};
@@ -71,9 +72,25 @@ pub(crate) fn run(args: &BuildArgs, context: &Context) -> anyhow::Result<ExitCod
     // Whatever a signal broke, the signal is the reason.
     job.watch.check()?;
     match ending? {
-        Ending::Done(built) => results::deliver(args, &job.store, &built)?,
+        Ending::Done(built) => {
+            if args.repair {
+                repair(&job, &built)?;
+            }
+            results::deliver(args, &job.store, &built)?;
+        }
         Ending::Planned(plan) => report::say_plan(job.store.store_dir(), &plan),
         Ending::Failed(status) => return Ok(ExitCode::from(status)),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Puts right what is damaged in what was asked for, and in all that it refers to.
+fn repair(job: &Job<'_>, built: &[Built]) -> anyhow::Result<()> {
+    let outputs = built.iter().flat_map(|built| &built.outputs);
+    let paths = outputs.map(|(_, path)| path.clone()).collect();
+    let closure = job.store.closure(&paths, IncludeOutputs::No)?;
+    if !super::verify::mend(closure, &job.store, job.context, &job.watch)? {
+        bail!("not all damaged paths could be repaired");
+    }
+    Ok(())
 }

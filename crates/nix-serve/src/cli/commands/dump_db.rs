@@ -2,12 +2,13 @@
 //! in [`registrations`](super::registrations).
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use nix_base::{StoreDir, ValidPathInfo};
+use nix_store_core::db::{RegistrationText, Registrations};
 use nix_store_core::{Error, LocalStore, Store};
 
 use crate::cli::context::{Context, Purpose};
@@ -20,22 +21,36 @@ pub(crate) fn run(paths: &[PathBuf], context: &Context) -> anyhow::Result<ExitCo
     if !paths.is_empty() {
         return dump_named(paths, &store);
     }
-    let paths = store.query_all_valid()?;
-    let mut output = Output::of_process()?;
-    let mut written = Ok(());
-    let mut text = String::with_capacity(BUFFER * 2);
-    store.query_path_infos(&paths, &mut |info| {
-        append(store.store_dir(), &info, &mut text);
-        if text.len() >= BUFFER && written.is_ok() {
-            written = output.write_all(text.as_bytes());
+    let all = store.db().read_registrations()?;
+    print_all(&all, &mut Output::of_process()?).context("cannot write to stdout")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_all(all: &Registrations, output: &mut Output) -> io::Result<()> {
+    let mut text = Vec::with_capacity(BUFFER * 2);
+    for registration in all.iter() {
+        append_text(&registration, &mut text)?;
+        if text.len() >= BUFFER {
+            output.write_all(&text)?;
             text.clear();
         }
-        Ok(())
-    })?;
-    written
-        .and_then(|()| output.write_all(text.as_bytes()))
-        .context("cannot write to stdout")?;
-    Ok(ExitCode::SUCCESS)
+    }
+    output.write_all(&text)
+}
+
+fn append_text(registration: &RegistrationText<'_>, text: &mut Vec<u8>) -> io::Result<()> {
+    for part in [registration.path(), b"\n", registration.hash()] {
+        text.extend_from_slice(part);
+    }
+    write!(text, "\n{}\n", registration.nar_size())?;
+    text.extend_from_slice(registration.deriver());
+    let references = registration.references();
+    write!(text, "\n{}\n", references.len())?;
+    for reference in references {
+        text.extend_from_slice(reference);
+        text.push(b'\n');
+    }
+    Ok(())
 }
 
 /// Prints the registrations of these paths.

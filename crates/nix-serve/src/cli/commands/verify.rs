@@ -18,7 +18,7 @@ use crate::cli::repair_sources::named;
 use crate::cli::signals::SignalWatch;
 use crate::cli::verify_args::VerifyArgs;
 
-pub(in crate::cli) use nix_words::{repair_paths, verify_paths, verify_store};
+pub(in crate::cli) use nix_words::{mend, repair_paths, verify_paths, verify_store};
 
 /// Says on stderr what is wrong, and what came of it.
 pub(crate) fn run(args: &VerifyArgs, context: &Context) -> anyhow::Result<ExitCode> {

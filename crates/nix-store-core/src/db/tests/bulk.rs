@@ -14,7 +14,7 @@ pub(super) fn in_bulk(db: &Db, wanted: &StorePathSet) -> Option<Vec<ValidPathInf
     Some(infos)
 }
 
-fn in_batches(db: &Db, wanted: &StorePathSet) -> Vec<ValidPathInfo> {
+pub(super) fn in_batches(db: &Db, wanted: &StorePathSet) -> Vec<ValidPathInfo> {
     let mut infos = Vec::new();
     db.query_infos_in_batches(wanted, |info| {
         infos.push(info);
@@ -26,7 +26,7 @@ fn in_batches(db: &Db, wanted: &StorePathSet) -> Vec<ValidPathInfo> {
 
 /// Paths `p-0`, `p-1`, …, each referring to itself and to some before it; the ids of some
 /// are no longer used.
-fn odd_store(number: usize) -> Fresh {
+pub(super) fn odd_store(number: usize) -> Fresh {
     let db = Fresh::new();
     let name = |i: usize| format!("p-{i}");
     let batch: Vec<Registration> = (0..number)

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use nix_base::StorePath;
+use nix_base::{StorePath, StorePathSet};
 use nix_store_core::{
-    CheckContents, Error, Remedy, RepairError, VerifyOptions, VerifyPhase, VerifyProblem,
-    VerifyWatch,
+    CheckContents, Error, LocalStore, Remedy, RepairError, VerifyOptions, VerifyPhase,
+    VerifyProblem, VerifyWatch,
 };
 
 use super::report::in_one_line;
@@ -53,6 +53,30 @@ pub(in crate::cli) fn verify_store(
     }
     tracing::warn!("not all store errors were fixed");
     Ok(ExitCode::FAILURE)
+}
+
+/// Reads these paths and puts right what is damaged; false if something stays so.
+pub(in crate::cli) fn mend(
+    paths: StorePathSet,
+    store: &LocalStore,
+    context: &Context,
+    signals: &SignalWatch,
+) -> anyhow::Result<bool> {
+    let mut sources = substituters(store.store_dir(), context, signals)?;
+    let options = VerifyOptions {
+        contents: CheckContents::Yes,
+        remedy: Remedy::Repair,
+        paths: Some(paths),
+        ..VerifyOptions::default()
+    };
+    let mut watch = Words {
+        signals,
+        real_store: &store.layout().real_store,
+        tells_phases: false,
+    };
+    let report = store.verify_with(&options, &mut sources, &mut watch)?;
+    signals.check()?;
+    Ok(report.is_clean())
 }
 
 /// `nix-store --verify-path`.
