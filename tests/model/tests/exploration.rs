@@ -2,6 +2,12 @@
 //!
 //! `SOAK` widens the bounds.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "the sizes are worth a line, and SOAK is for tests alone"
+)]
+
 use std::time::Instant;
 
 use stateright::{Checker, Model};
