@@ -30,7 +30,6 @@ pub(crate) struct StagingDir {
     deduplicator: Option<Deduplicator>,
     /// `.links`.
     links: PathBuf,
-    durable: bool,
 }
 
 /// An object in a [`StagingDir`], complete and with canonical metadata.
@@ -56,8 +55,7 @@ impl StagingDir {
         let mut options = RestoreOptions::default();
         options.metadata = Metadata::Canonical;
         options.root_writable = !rustix::process::geteuid().is_root();
-        let durable = store.config().durability != Durability::None;
-        if durable {
+        if store.config().durability != Durability::None {
             options.flush = Flush::StartWriteback;
         }
         Ok(Self {
@@ -66,7 +64,6 @@ impl StagingDir {
             options,
             deduplicator: store.config().auto_optimise.then(Deduplicator::default),
             links: store.layout().links_dir(),
-            durable,
         })
     }
 
@@ -132,7 +129,6 @@ impl StagingDir {
             private: self.private.fd(),
             path: self.private.path(),
             links: &self.links,
-            durable: self.durable,
         }
     }
 

@@ -66,14 +66,23 @@ impl Action<'_> {
     }
 }
 
+/// What a link has to be, to take the place of a file that survives a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Survives {
+    /// On stable storage.
+    OnlyFlushed,
+    /// Nothing in particular.
+    Anyway,
+}
+
 /// What is known of links.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     /// Inodes that are links.
     known: Mutex<HashSet<u64>>,
-    /// Those whose contents were seen: with the beginnings of their hashes, since the number
-    /// of an inode is used again.
-    verified: Mutex<HashSet<(u64, [u8; 8])>>,
+    /// Those whose contents were seen, each mixed with its hash, since the number of an inode
+    /// is used again.
+    verified: Mutex<HashSet<u64>>,
 }
 
 impl Memory {
@@ -90,19 +99,19 @@ impl Memory {
     }
 
     fn is_verified(&self, inode: u64, hash: &NarHash) -> bool {
-        lock(&self.verified).contains(&(inode, beginning(hash)))
+        lock(&self.verified).contains(&mixed(inode, hash))
     }
 
     fn learn(&self, inode: u64, hash: &NarHash) {
         lock(&self.known).insert(inode);
-        lock(&self.verified).insert((inode, beginning(hash)));
+        lock(&self.verified).insert(mixed(inode, hash));
     }
 }
 
-fn beginning(hash: &NarHash) -> [u8; 8] {
+fn mixed(inode: u64, hash: &NarHash) -> u64 {
     let mut beginning = [0; 8];
     beginning.copy_from_slice(&hash.as_bytes()[..8]);
-    beginning
+    u64::from_ne_bytes(beginning) ^ inode
 }
 
 /// Where links are, and what is known of them. Threads share it.
@@ -113,8 +122,7 @@ pub(super) struct Linker<'a> {
     links_path: PathBuf,
     /// Where new links go for now, if not into `.links`.
     shelf: Option<BorrowedFd<'a>>,
-    /// Whether to care for power cuts.
-    durable: bool,
+    survives: Survives,
     memory: &'a Memory,
     corrupted: Mutex<Vec<PathBuf>>,
     /// What was put onto the shelf.
@@ -134,7 +142,7 @@ impl<'a> Linker<'a> {
         action: Action<'a>,
         links_path: PathBuf,
         shelf: Option<BorrowedFd<'a>>,
-        durable: bool,
+        survives: Survives,
         memory: &'a Memory,
     ) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -148,7 +156,7 @@ impl<'a> Linker<'a> {
             links,
             links_path,
             shelf,
-            durable,
+            survives,
             memory,
             corrupted: Mutex::default(),
             new: Mutex::default(),
@@ -344,7 +352,7 @@ impl<'a> Linker<'a> {
             .regular(opened.as_fd(), executable, size)
             .map_err(failed)?;
         let is_right = hash == Some(file.hash);
-        if is_right && self.durable && !self.is_link(stat.st_ino) {
+        if is_right && self.survives == Survives::OnlyFlushed && !self.is_link(stat.st_ino) {
             // It was linked since everything was flushed; protects the file that it replaces.
             rustix::fs::fdatasync(&opened).map_err(failed)?;
         }

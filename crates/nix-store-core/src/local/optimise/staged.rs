@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use super::OptimiseProgress;
 use super::hash::link_name;
-use super::linker::{Action, Linker, Memory};
+use super::linker::{Action, Linker, Memory, Survives};
 use super::passing::Watch;
 use super::tree::Dir;
 use super::walk::{Owner, Tree, Walk};
@@ -45,8 +45,6 @@ pub(crate) struct Place<'p> {
     pub(crate) path: &'p Path,
     /// `.links`.
     pub(crate) links: &'p Path,
-    /// Whether to care for power cuts.
-    pub(crate) durable: bool,
 }
 
 impl Deduplicator {
@@ -107,7 +105,8 @@ impl Deduplicator {
             Action::Link(place.private),
             place.links.to_owned(),
             Some(self.shelf(place)?),
-            place.durable,
+            // Whatever the tree consists of is flushed before it becomes valid.
+            Survives::Anyway,
             &self.memory,
         )
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use nix_base::{NarHash, StoreDir, StorePathName};
 
-use super::linker::{Action, Candidate, Joined, Linker, Memory};
+use super::linker::{Action, Candidate, Joined, Linker, Memory, Survives};
 use super::*;
 use crate::db::Durability;
 use crate::{StoreConfig, StoreLayout};
@@ -263,7 +263,7 @@ fn join_after(change: fn(&Path)) -> (Joined, Option<String>) {
     // As it was before it was made a link.
     fs::remove_file(&single).unwrap();
     fs::write(&single, "same").unwrap();
-    let linker = Linker::new(action, links, None, false, &memory).unwrap();
+    let linker = Linker::new(action, links, None, Survives::Anyway, &memory).unwrap();
     let dir = fs::File::open(single.parent().unwrap()).unwrap();
     let name = single.file_name().unwrap().as_encoded_bytes();
     let name = std::ffi::CString::new(name).unwrap();

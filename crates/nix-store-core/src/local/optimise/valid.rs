@@ -7,7 +7,7 @@ use nix_base::{StorePath, StorePathSet};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use super::linker::{Action, Linker, Memory};
+use super::linker::{Action, Linker, Memory, Survives};
 use super::tree::Dir;
 use super::walk::{Owner, Root, Tree, Walk};
 use super::{OptimiseOptions, OptimiseProgress, OptimiseReport};
@@ -33,7 +33,11 @@ pub(super) fn optimise(
         }
     };
     let changes = matches!(action, Action::Link(_));
-    let linker = Linker::new(action, layout.links_dir(), None, durable, &memory)?;
+    let survives = match durable {
+        true => Survives::OnlyFlushed,
+        false => Survives::Anyway,
+    };
+    let linker = Linker::new(action, layout.links_dir(), None, survives, &memory)?;
     linker.load()?;
     if changes && durable {
         // Protects the files that are going to be replaced by links.

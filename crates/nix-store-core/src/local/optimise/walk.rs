@@ -196,17 +196,6 @@ impl<'w> Walk<'w> {
         }
     }
 
-    fn done(&self, result: Result<()>) {
-        if let Err(error) = result {
-            self.fail(error);
-        }
-        let mut jobs = lock(&self.jobs);
-        jobs.busy -= 1;
-        if jobs.busy == 0 {
-            self.change.notify_all();
-        }
-    }
-
     fn fail(&self, error: Error) {
         lock(&self.failure).get_or_insert(error);
         self.stop();
@@ -217,6 +206,22 @@ impl<'w> Walk<'w> {
         // Under the lock, so that nobody begins to wait just then.
         drop(lock(&self.jobs));
         self.change.notify_all();
+    }
+}
+
+/// A job that is being done. The others learn of its end, however it ends.
+struct Busy<'w>(&'w Walk<'w>);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop();
+        }
+        let mut jobs = lock(&self.0.jobs);
+        jobs.busy -= 1;
+        if jobs.busy == 0 {
+            self.0.change.notify_all();
+        }
     }
 }
 
@@ -240,6 +245,7 @@ impl<'w> Worker<'w> {
 
     fn run(mut self) -> OptimiseReport {
         while let Some(job) = self.walk.next() {
+            let busy = Busy(self.walk);
             let result = match job {
                 Job::Root(root) => self.root(root),
                 Job::Tree(tree) => self.tree(tree),
@@ -249,7 +255,10 @@ impl<'w> Worker<'w> {
                 },
                 Job::Files(touched, files) => self.files(&touched, files),
             };
-            self.walk.done(result);
+            if let Err(error) = result {
+                self.walk.fail(error);
+            }
+            drop(busy);
         }
         self.report
     }

@@ -1,8 +1,9 @@
 //! Files of new outputs become links to files with the same contents, if the store is opened
 //! so.
 
+use std::path::Path;
+
 use super::{LocalStore, NewOutput};
-use crate::db::Durability;
 use crate::error::Result;
 use crate::local::optimise::staged::{Deduplicator, NewLinks, Place};
 use crate::local::private_dir::PrivateDir;
@@ -29,7 +30,7 @@ impl<'s> Sharing<'s> {
         let private = store.private_dir()?;
         let links = store.layout().links_dir();
         for output in outputs {
-            let place = place(store, &private, &links);
+            let place = place(&private, &links);
             let tree = (output.dir, output.name.as_os_str());
             let real = store.layout().real_path(&output.info.path);
             sharing
@@ -47,16 +48,15 @@ impl<'s> Sharing<'s> {
         };
         let links = self.store.layout().links_dir();
         for new in &self.new {
-            deduplicator.publish(place(self.store, private, &links), new);
+            deduplicator.publish(place(private, &links), new);
         }
     }
 }
 
-fn place<'p>(store: &LocalStore, private: &'p PrivateDir, links: &'p std::path::Path) -> Place<'p> {
+fn place<'p>(private: &'p PrivateDir, links: &'p Path) -> Place<'p> {
     Place {
         private: private.fd(),
         path: private.path(),
         links,
-        durable: store.config().durability != Durability::None,
     }
 }
