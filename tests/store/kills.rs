@@ -12,11 +12,11 @@ use test_support::{
     Message, PathToAdd, Peer, TempStore, Traced, run_and_kill_at, run_ok, say, verify_command,
 };
 
-const SERVER: &str = env!("CARGO_BIN_EXE_nix-serve");
+pub(super) const SERVER: &str = env!("CARGO_BIN_EXE_nix-serve");
 
 /// A request, and the paths that it adds.
-struct Import {
-    request: tempfile::NamedTempFile,
+pub(super) struct Import {
+    pub(super) request: tempfile::NamedTempFile,
     paths: Vec<PathToAdd>,
 }
 
@@ -31,7 +31,7 @@ fn tree(number: usize) -> Vec<u8> {
 }
 
 /// `count` trees and files, each referring to the one before.
-fn import(count: usize, commit_each: bool) -> Import {
+pub(super) fn import(count: usize, commit_each: bool) -> Import {
     use std::io::Write;
     let mut request = tempfile::NamedTempFile::new().unwrap();
     let mut write = |message: &Message| request.write_all(message.as_bytes()).unwrap();

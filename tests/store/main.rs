@@ -6,4 +6,5 @@
 )]
 
 mod build_kills;
+mod flushes;
 mod kills;

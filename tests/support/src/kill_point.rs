@@ -1,4 +1,4 @@
-//! Kills a program at its n-th system call.
+//! Watches the system calls of a program, and kills it at the n-th.
 //!
 //! The program is started stopped, seized with ptrace, and run from system call to system
 //! call. All its threads are watched and counted together, from its `exec` on; processes that
@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use posix::sys::ptrace::{self, Event, Options};
@@ -34,16 +35,60 @@ pub enum Traced {
 ///
 /// # Panics
 /// If the program can't be traced.
-#[allow(
-    clippy::zombie_processes,
-    reason = "`trace` waits for it by its number"
-)]
 pub fn run_and_kill_at<S: AsRef<OsStr>>(
     program: &OsStr,
     arguments: &[S],
     input: File,
     at: u64,
 ) -> Traced {
+    trace(start(program, arguments, input), at, &mut |_| {})
+}
+
+/// A system call as it begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Its number, one of the constants of this machine.
+    pub number: i64,
+    /// What the first argument names, if that is a descriptor.
+    pub file: PathBuf,
+}
+
+/// Runs a program as [`run_and_kill_at`] does, to its end, and gives all its system calls in
+/// the order in which they begin.
+///
+/// # Panics
+/// If the program can't be traced, or fails.
+pub fn calls_of<S: AsRef<OsStr>>(program: &OsStr, arguments: &[S], input: File) -> Vec<Call> {
+    let pid = start(program, arguments, input);
+    let mut calls = Vec::new();
+    let ended = trace(pid, u64::MAX, &mut |thread| calls.extend(call(thread)));
+    assert!(
+        matches!(ended, Traced::Ended { status: 0, .. }),
+        "{ended:?}"
+    );
+    calls
+}
+
+/// What the kernel tells of a thread that begins a system call.
+fn call(thread: Pid) -> Option<Call> {
+    let text = std::fs::read_to_string(format!("/proc/{thread}/syscall")).ok()?;
+    let mut words = text.split_ascii_whitespace();
+    let number = words.next()?.parse().ok()?;
+    let first = words.next()?.strip_prefix("0x")?;
+    let descriptor = u64::from_str_radix(first, 16).ok()?;
+    let file = std::fs::read_link(format!("/proc/{thread}/fd/{descriptor}"));
+    Some(Call {
+        number,
+        file: file.unwrap_or_default(),
+    })
+}
+
+/// The program, stopped before it has run.
+#[allow(
+    clippy::zombie_processes,
+    reason = "`trace` waits for it by its number"
+)]
+fn start<S: AsRef<OsStr>>(program: &OsStr, arguments: &[S], input: File) -> Pid {
     let mut command = Command::new("/bin/sh");
     command
         .args(["-c", "kill -STOP $$; exec \"$@\"", "sh"])
@@ -64,10 +109,10 @@ pub fn run_and_kill_at<S: AsRef<OsStr>>(
         | Options::PTRACE_O_EXITKILL;
     ptrace::seize(pid, options).expect("the child can be traced");
     kill(pid, Signal::SIGCONT).expect("the child goes on");
-    trace(pid, at)
+    pid
 }
 
-fn trace(pid: Pid, at: u64) -> Traced {
+fn trace(pid: Pid, at: u64, begins: &mut dyn FnMut(Pid)) -> Traced {
     let group = Pid::from_raw(-pid.as_raw());
     let mut calls = 0;
     let mut counting = false;
@@ -95,6 +140,7 @@ fn trace(pid: Pid, at: u64) -> Traced {
                 if !inside.remove(&thread) {
                     inside.insert(thread);
                     calls += 1;
+                    begins(thread);
                     if calls == at {
                         kill(pid, Signal::SIGKILL).expect("the child can be killed");
                     }

@@ -28,7 +28,7 @@ pub use bytes::{Message, PathToAdd, command};
 pub use corpus::Corpus;
 pub use delay::{DelayedLink, DistantServer};
 pub use drv::{RawBuildResult, RawDrv, RawLimits, Workshop, all_features, without_colours};
-pub use kill_point::{Traced, run_and_kill_at};
+pub use kill_point::{Call, Traced, calls_of, run_and_kill_at};
 pub use machine::Machine;
 pub use one_byte::OneByteReader;
 pub use peer::{Peer, busybox};
