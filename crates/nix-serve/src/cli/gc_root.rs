@@ -91,7 +91,11 @@ const ATTEMPTS: u32 = 100;
 mod tests {
     use super::*;
     use nix_base::StoreDir;
+    use nix_store_core::lock::{GcLock, LockMode, Wait};
     use nix_store_core::{Durability, StoreConfig};
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::sync::mpsc;
 
     fn store(root: &Path) -> LocalStore {
         let layout = StoreLayout::chroot(StoreDir::default(), &root.join("root"));
@@ -124,6 +128,38 @@ mod tests {
             .collect();
         assert_eq!(registered, [link]);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
+    }
+
+    /// Real Nix's collector may have read the links before this one was made.
+    #[test]
+    fn a_running_collector_is_told_of_what_is_kept_already() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(directory.path());
+        let kept = path("a");
+        store.add_temp_root(&kept).unwrap();
+        let state = &store.layout().state;
+        let lock = GcLock::acquire(state, LockMode::Exclusive, Wait::Never).unwrap();
+        let socket = state.join("gc-socket");
+        std::fs::create_dir(&socket).unwrap();
+        let collector = UnixListener::bind(socket.join("socket")).unwrap();
+        let (heard, receiver) = mpsc::channel();
+        let listener = std::thread::spawn(move || {
+            let (caller, _) = collector.accept().unwrap();
+            let mut caller = BufReader::new(caller);
+            let mut line = String::new();
+            caller.read_line(&mut line).unwrap();
+            caller.get_mut().write_all(b"1").unwrap();
+            heard.send(line).unwrap();
+        });
+        add_root(&store, &directory.path().join("result"), &kept).unwrap();
+        // For a listener that heard nothing before.
+        if let Ok(mut stream) = UnixStream::connect(socket.join("socket")) {
+            let _ = stream.write_all(b"nothing\n");
+        }
+        let line = receiver.recv().unwrap();
+        assert_eq!(line, format!("{}\n", store.store_dir().print(&kept)));
+        listener.join().unwrap();
+        drop(lock);
     }
 
     #[test]
