@@ -10,6 +10,7 @@ use lexopt::Arg;
 use super::log_format::LogFormat;
 use super::low_args::GlobalArgs;
 use super::setting_names::{SettingKind, setting_kind};
+use super::store_face::parse_bytes;
 
 /// A command line that can't be understood.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -139,7 +140,10 @@ impl Words {
                 global.settings.push((name, self.value_of(2, 1)?));
             }
             "--store" => global.store = Some(self.value()?),
-            "-j" => global.settings.push(("max-jobs".into(), self.value()?)),
+            "-j" => {
+                let value = self.setting_value(SettingKind::Jobs)?;
+                global.settings.push(("max-jobs".into(), value));
+            }
             "-k" => global.settings.push(("keep-going".into(), "true".into())),
             "-K" => global.settings.push(("keep-failed".into(), "true".into())),
             "-Q" | "--no-build-output" => global.no_build_output = true,
@@ -150,31 +154,58 @@ impl Words {
         Ok(true)
     }
 
-    /// Takes `--NAME VALUE`, `--NAME`, `--no-NAME` or `--extra-NAME VALUE` of a setting.
+    /// Takes a setting as a flag, in one of the forms of its kind.
     fn setting(&mut self, word: &str, global: &mut GlobalArgs) -> Result<bool, UsageError> {
         let Some(name) = word.strip_prefix("--") else {
             return Ok(false);
         };
-        let kind = |name: &str| setting_kind(name);
-        let (name, value) = if let Some(kind) = kind(name) {
-            let value = match kind {
-                SettingKind::Boolean => "true".to_owned(),
-                SettingKind::List | SettingKind::Value => self.value()?,
-            };
-            (name, value)
-        } else if let Some(off) = name.strip_prefix("no-")
-            && kind(off) == Some(SettingKind::Boolean)
-        {
-            (off, "false".to_owned())
-        } else if let Some(list) = name.strip_prefix("extra-")
-            && kind(list) == Some(SettingKind::List)
-        {
-            (name, self.value()?)
-        } else {
-            return Ok(false);
+        let (name, value) = match setting_kind(name) {
+            Some(SettingKind::Boolean | SettingKind::Sandbox) => (name, "true".to_owned()),
+            Some(kind) => (name, self.setting_value(kind)?),
+            None => match self.changed_setting(name)? {
+                Some(setting) => setting,
+                None => return Ok(false),
+            },
         };
         global.settings.push((name.to_owned(), value));
         Ok(true)
+    }
+
+    /// `no-NAME`, `relaxed-NAME` or `extra-NAME VALUE` of a setting.
+    fn changed_setting<'n>(
+        &mut self,
+        name: &'n str,
+    ) -> Result<Option<(&'n str, String)>, UsageError> {
+        let known = |prefix, kinds: &[SettingKind]| {
+            let rest = name.strip_prefix(prefix)?;
+            setting_kind(rest).filter(|kind| kinds.contains(kind))?;
+            Some(rest)
+        };
+        if let Some(rest) = known("no-", &[SettingKind::Boolean, SettingKind::Sandbox]) {
+            return Ok(Some((rest, "false".to_owned())));
+        }
+        if let Some(rest) = known("relaxed-", &[SettingKind::Sandbox]) {
+            return Ok(Some((rest, "relaxed".to_owned())));
+        }
+        if known("extra-", &[SettingKind::List]).is_some() {
+            return Ok(Some((name, self.value()?)));
+        }
+        Ok(None)
+    }
+
+    /// The value of a setting, which is refused early if it isn't even a number.
+    fn setting_value(&mut self, kind: SettingKind) -> Result<String, UsageError> {
+        let value = self.value()?;
+        let checked = match kind {
+            SettingKind::Number => parse_bytes(&value).map(drop),
+            // Nix compat: its words.
+            SettingKind::Jobs if value != "auto" && value.parse::<u32>().is_err() => {
+                Err("configuration setting 'max-jobs' should be 'auto' or an integer".to_owned())
+            }
+            _ => Ok(()),
+        };
+        checked.map_err(|problem| self.usage(problem))?;
+        Ok(value)
     }
 }
 

@@ -54,6 +54,15 @@ fn settings_are_options() {
     ];
     let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
     assert_eq!(parsed(line).global.settings, expected);
+    let sandbox = |line: &str| parsed(line).global.settings.pop().unwrap();
+    for (flag, value) in [
+        ("sandbox", "true"),
+        ("no-sandbox", "false"),
+        ("relaxed-sandbox", "relaxed"),
+    ] {
+        let expected = ("sandbox".to_owned(), value.to_owned());
+        assert_eq!(sandbox(&format!("--serve --{flag}")), expected);
+    }
 }
 
 #[test]
@@ -110,6 +119,15 @@ fn each_operation_refuses_flags_and_arguments_in_its_own_words() {
             "flag '--option' requires 2 argument(s), but only 1 were given",
         ),
         ("--add-root", "'--add-root' requires an argument"),
+        ("-q --cores 3x", "invalid unit specifier 'X'"),
+        (
+            "-j many -q",
+            "configuration setting 'max-jobs' should be 'auto' or an integer",
+        ),
+        (
+            "--gc --no-timeout",
+            "bad sub-operation '--no-timeout' in GC",
+        ),
     ] {
         assert_eq!(problem(line), words, "{line}");
     }
