@@ -369,3 +369,88 @@ fn an_ordinary_user_can_optimise_too() {
     ]));
     assert_eq!(verified.code, Some(0), "{verified:?}");
 }
+
+/// Whoever loses a race says nothing (REL-25): paths come and go while files are shared.
+#[test]
+fn beside_additions_and_collections_nothing_fails() {
+    let store = TempStore::new();
+    drop(open(&store));
+    let peers: Vec<&Peer> = Peer::all().iter().filter(|p| p.is_at_least(2, 5)).collect();
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    let order = std::sync::atomic::Ordering::Relaxed;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let _done = SetAtEnd(&is_done);
+            for round in 0..12 {
+                add_trees(&store, round);
+            }
+        });
+        scope.spawn(|| {
+            let mut round = 0;
+            while !is_done.load(order) {
+                let mut collect = match peers.get(round % (peers.len() + 1)) {
+                    Some(peer) => peer.command("nix-store"),
+                    None => Command::new(NIX_SERVE),
+                };
+                let word = if round % (peers.len() + 1) < peers.len() {
+                    "--gc"
+                } else {
+                    "gc"
+                };
+                collect.args([word, "--store", &store.address()]);
+                run_ok(collect);
+                round += 1;
+            }
+        });
+        scope.spawn(|| {
+            while !is_done.load(order) {
+                let report = our_optimise(&store);
+                assert_eq!(report["unreadableFiles"], 0, "{report}");
+                assert_eq!(report["corruptedLinks"], serde_json::json!([]), "{report}");
+            }
+        });
+    });
+    for peer in peers {
+        store.verify_with(peer);
+    }
+    our_optimise(&store);
+    assert_canonical(&store, "after all");
+}
+
+/// Also if it ends by a panic.
+struct SetAtEnd<'f>(&'f std::sync::atomic::AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// Trees of equal files and single files, that nothing refers to; each is whole while it is
+/// pinned.
+fn add_trees(store: &TempStore, round: usize) {
+    let local = open(store);
+    let sources = tempfile::tempdir().unwrap();
+    let mut added = Vec::new();
+    for number in 0..6 {
+        let source = sources.path().join(number.to_string());
+        fs::create_dir_all(source.join("a/b")).unwrap();
+        for file in 0..20 {
+            let text = format!("text {}\n", (file + round) % 25);
+            fs::write(source.join(format!("a/b/f{file}")), text).unwrap();
+        }
+        fs::write(source.join("own"), format!("{round} {number}\n")).unwrap();
+        let name = |kind: &str| StorePathName::new(&format!("{kind}-{round}-{number}")).unwrap();
+        added.push((
+            local.add_source(&source, &name("tree")).unwrap(),
+            source.clone(),
+        ));
+        let single = source.join("a/b/f0");
+        added.push((local.add_source(&single, &name("file")).unwrap(), single));
+    }
+    for (path, source) in added {
+        assert!(local.is_valid(&path).unwrap(), "{path}");
+        let real = local.layout().real_path(&path);
+        assert_eq!(nar::of_path(&real), nar::of_path(&source), "{path}");
+    }
+}
