@@ -166,3 +166,6 @@ fn of_each(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -77,7 +77,7 @@ pub(super) fn ask<T>(
 }
 
 /// Paths looked up one by one.
-struct Few<'a> {
+pub(super) struct Few<'a> {
     store: &'a LocalStore,
     places: BTreeMap<StorePath, u32>,
     paths: Vec<StorePath>,
@@ -85,7 +85,7 @@ struct Few<'a> {
 }
 
 impl<'a> Few<'a> {
-    fn new(store: &'a LocalStore) -> Self {
+    pub(super) fn new(store: &'a LocalStore) -> Self {
         Self {
             store,
             places: BTreeMap::new(),
@@ -169,7 +169,7 @@ impl Lookup for Few<'_> {
 }
 
 /// The whole store, whose places are in the order of the paths.
-struct All(StoreGraph);
+pub(super) struct All(pub(super) StoreGraph);
 
 impl Lookup for All {
     fn find(&mut self, path: &StorePath) -> Result<Option<u32>, Fault> {

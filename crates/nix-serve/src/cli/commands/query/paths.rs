@@ -22,26 +22,38 @@ pub(super) fn find(
         }
         return Ok(derivers);
     }
+    let dir = store.store_dir();
     ask(store, |lookup| {
-        let mut unknown = StorePathSet::new();
-        let mut starts = Vec::new();
-        for path in asked {
-            match lookup.find(path)? {
-                Some(place) => starts.push(place),
-                None if is_about_referrers(query) => drop(unknown.insert(path.clone())),
-                None => return Err(Error::not_valid(store.store_dir(), path).into()),
-            }
-        }
-        let places = reached(lookup, query, include_outputs, starts)?;
-        let sorted = references_first(lookup, places)?;
-        // Nix compat: a path that isn't valid is at least in its own closure.
-        let mut found = Vec::with_capacity(sorted.len());
-        if *query == Query::ReferrersClosure {
-            found.extend(unknown);
-        }
-        found.extend(sorted.into_iter().map(|place| lookup.path(place).clone()));
-        Ok(found)
+        reach(lookup, dir, query, include_outputs, asked)
     })
+}
+
+/// Where references lead to from `asked`, or come from.
+pub(super) fn reach(
+    lookup: &mut dyn Lookup,
+    dir: &StoreDir,
+    query: &Query,
+    include_outputs: bool,
+    asked: &[StorePath],
+) -> Result<Vec<StorePath>, Fault> {
+    let mut unknown = StorePathSet::new();
+    let mut starts = Vec::new();
+    for path in asked {
+        match lookup.find(path)? {
+            Some(place) => starts.push(place),
+            None if is_about_referrers(query) => drop(unknown.insert(path.clone())),
+            None => return Err(Error::not_valid(dir, path).into()),
+        }
+    }
+    let places = reached(lookup, query, include_outputs, starts)?;
+    let sorted = references_first(lookup, places)?;
+    // Nix compat: a path that isn't valid is at least in its own closure.
+    let mut found = Vec::with_capacity(sorted.len());
+    if *query == Query::ReferrersClosure {
+        found.extend(unknown);
+    }
+    found.extend(sorted.into_iter().map(|place| lookup.path(place).clone()));
+    Ok(found)
 }
 
 fn is_about_referrers(query: &Query) -> bool {
