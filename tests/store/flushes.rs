@@ -49,7 +49,6 @@ fn step(call: &Call, store: &TempStore) -> Option<Step> {
 #[test]
 fn contents_and_names_are_flushed_before_the_row() {
     let steps = steps("ordered");
-    println!("{steps:?}");
     let last_rename = steps
         .iter()
         .rposition(|step| *step == Step::Rename)
