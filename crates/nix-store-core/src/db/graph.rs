@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use nix_base::store_path::HASH_DIGITS;
 use nix_base::{StorePath, StorePathHash};
 use rusqlite::Connection;
 
@@ -18,6 +19,8 @@ use crate::error::Result;
 #[derive(Debug, Default)]
 pub struct StoreGraph {
     paths: Vec<StorePath>,
+    /// The beginnings of their hashes, which most comparisons need alone.
+    keys: Vec<u64>,
     rows: Vec<Row>,
     references: Edges,
     referrers: Edges,
@@ -84,19 +87,28 @@ impl Db {
             };
             found.push((self.path(row, 1)?, known, deriver));
         }
-        found.sort_unstable_by(|(a, ..), (b, ..)| a.cmp(b));
+        let mut order: Vec<(u64, usize)> = found
+            .iter()
+            .enumerate()
+            .map(|(at, (path, ..))| (key(path.hash()), at))
+            .collect();
+        order.sort_unstable_by(|&(a, at), &(b, other)| {
+            a.cmp(&b).then_with(|| found[at].0.cmp(&found[other].0))
+        });
         let mut graph = StoreGraph::default();
         let mut derivers = Vec::with_capacity(found.len());
         graph.paths.reserve_exact(found.len());
+        graph.keys.reserve_exact(found.len());
         graph.rows.reserve_exact(found.len());
-        for (path, row, deriver) in found {
-            graph.paths.push(path);
-            graph.rows.push(row);
-            derivers.push(deriver);
+        for (key, at) in order {
+            let (path, row, deriver) = &mut found[at];
+            graph.keys.push(key);
+            graph.paths.push(path.clone());
+            graph.rows.push(*row);
+            derivers.push(deriver.take());
         }
+        drop(found);
         let places = Places::new(&graph.rows);
-        // Many paths in a row have been built from derivations that are apart from each other,
-        // but outputs of one are often asked for one after the other.
         let derivers = derivers
             .iter()
             .map(|deriver| deriver.as_ref().and_then(|path| graph.find(path)))
@@ -165,14 +177,40 @@ impl StoreGraph {
     /// The place of `path`, if it is valid.
     #[must_use]
     pub fn find(&self, path: &StorePath) -> Option<u32> {
-        self.paths.binary_search(path).ok().map(small)
+        let mut places = self.with_hash(path.hash());
+        places.find(|&place| self.path(place) == path)
+    }
+
+    /// The place of the path with this base name, if it is valid.
+    #[must_use]
+    pub fn find_base_name(&self, name: &[u8]) -> Option<u32> {
+        let (digits, rest) = name.split_at_checked(HASH_DIGITS)?;
+        let name = rest.strip_prefix(b"-")?;
+        let key = u64::from_be_bytes(*digits.first_chunk()?);
+        let mut places = self.with_key(key);
+        places.find(|&place| {
+            let path = self.path(place);
+            path.hash().as_str().as_bytes() == digits && path.name().as_str().as_bytes() == name
+        })
     }
 
     /// The places of the paths with this hash; there is hardly ever more than one.
     #[must_use]
     pub fn with_hash(&self, hash: &StorePathHash) -> Range<u32> {
-        let start = self.paths.partition_point(|path| path.hash() < hash);
-        let count = self.paths[start..].partition_point(|path| path.hash() == hash);
+        let near = self.with_key(key(hash));
+        let paths = &self.paths[near.start as usize..near.end as usize];
+        let start = paths.partition_point(|path| path.hash() < hash);
+        let count = paths[start..].partition_point(|path| path.hash() == hash);
+        near.start + small(start)..near.start + small(start + count)
+    }
+
+    /// The places of the paths whose hash begins with `key`.
+    fn with_key(&self, key: u64) -> Range<u32> {
+        let start = self.keys.partition_point(|&other| other < key);
+        let count = self.keys[start..]
+            .iter()
+            .take_while(|&&other| other == key)
+            .count();
         small(start)..small(start + count)
     }
 
@@ -293,6 +331,12 @@ impl Places {
             }
         }
     }
+}
+
+/// The beginning of a hash, in an order that is that of paths.
+fn key(hash: &StorePathHash) -> u64 {
+    let digits = hash.as_str().as_bytes().first_chunk();
+    u64::from_be_bytes(*digits.expect("a hash has 32 digits"))
 }
 
 /// A place. Rows and references of a store are counted in millions, not in billions.

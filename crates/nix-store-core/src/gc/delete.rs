@@ -3,7 +3,8 @@
 //! ```text
 //! for each few paths:  begin      spared if somebody made it a root; else whoever does so now
 //!                                 has to wait
-//!                      database   one transaction; spared if a valid path refers to it now
+//!                      database   one transaction; spared if a valid path refers to it now;
+//!                                 ends where it is as soon as somebody waits
 //!                      take away  a move or an unlink for each; those who wait go on
 //!                      remove     in another thread
 //! ```
@@ -43,8 +44,10 @@ pub(super) struct Deletion<'a, 's> {
 }
 
 /// A path that nobody can make a root until it is gone.
-struct Chosen {
+struct Chosen<'o> {
     place: u32,
+    /// What was left to do before it was chosen.
+    order: &'o [u32],
     pending: Pending,
 }
 
@@ -79,29 +82,17 @@ impl Deletion<'_, '_> {
 
     /// Deletes the first few paths of `order`; tells for how long somebody may have waited.
     fn delete_batch(&mut self, order: &mut &[u32], size: usize) -> Result<Duration> {
-        let mut began = None;
-        let mut batch: Vec<Chosen> = Vec::with_capacity(size);
-        while batch.len() < size
-            && let Some((&place, rest)) = order.split_first()
-        {
-            if !self.marks.is_alive(place) {
-                let hash = self.graph.path(place).hash();
-                match self.locks.begin(hash) {
-                    Some(pending) => {
-                        began.get_or_insert_with(Instant::now);
-                        batch.push(Chosen { place, pending });
-                    }
-                    None if self.locks.is_temp_root(hash) => self.spare(place),
-                    // Another one in the batch has the same hash.
-                    None => break,
-                }
-            }
-            *order = rest;
-        }
+        let began = Instant::now();
+        let mut batch = self.choose(order, size);
         let ids: Vec<i64> = batch.iter().map(|c| self.graph.row_id(c.place)).collect();
-        let gone = self.store.db().invalidate_rows(&ids)?;
+        let goes_on = || !self.locks.is_awaited();
+        let gone = self.store.db().invalidate_rows(&ids, goes_on)?;
+        if let Some(next) = batch.get(gone.len()) {
+            *order = next.order;
+            batch.truncate(gone.len());
+        }
         let mut moved = Vec::new();
-        for (Chosen { place, pending }, is_gone) in batch.into_iter().zip(gone) {
+        for (Chosen { place, pending, .. }, is_gone) in batch.into_iter().zip(gone) {
             match is_gone {
                 true => {
                     let path = self.graph.path(place);
@@ -110,18 +101,43 @@ impl Deletion<'_, '_> {
                     self.report.paths.push(path.clone());
                     self.report.deleted += 1;
                 }
-                // Nix compat: none; real Nix ends with an error.
+                // Real Nix ends with an error.
                 false => self.spare(place),
             }
             drop(pending);
         }
-        let held = began.map_or(Duration::ZERO, |began| began.elapsed());
+        let held = began.elapsed();
         self.report.times.longest_hold = self.report.times.longest_hold.max(held);
         for moved in moved {
             self.remover.dispose(moved);
         }
         self.tell();
         Ok(held)
+    }
+
+    /// Takes the first `size` paths of `order` that are dead still; whoever makes one a root
+    /// has to wait from now on.
+    fn choose<'o>(&mut self, order: &mut &'o [u32], size: usize) -> Vec<Chosen<'o>> {
+        let mut batch = Vec::with_capacity(size.min(order.len()));
+        while batch.len() < size
+            && let Some((&place, rest)) = order.split_first()
+        {
+            if !self.marks.is_alive(place) {
+                let hash = self.graph.path(place).hash();
+                match self.locks.begin(hash) {
+                    Some(pending) => batch.push(Chosen {
+                        place,
+                        order,
+                        pending,
+                    }),
+                    None if self.locks.is_temp_root(hash) => self.spare(place),
+                    // Another one in the batch has the same hash.
+                    None => break,
+                }
+            }
+            *order = rest;
+        }
+        batch
     }
 
     /// Somebody uses the path at `place` by now.
@@ -200,10 +216,11 @@ impl Deletion<'_, '_> {
 /// Somebody uses a temporary directory.
 struct Held;
 
-const FIRST_BATCH: usize = 16;
-const LARGEST_BATCH: usize = 256;
-/// Those who want to use a path that is just being deleted should hardly notice.
-const SHORT_HOLD: Duration = Duration::from_millis(4);
-const LONG_HOLD: Duration = Duration::from_millis(12);
+/// Large transactions write much less than many small ones. When somebody waits for one of
+/// their paths they end early.
+const FIRST_BATCH: usize = 64;
+const LARGEST_BATCH: usize = 4096;
+const SHORT_HOLD: Duration = Duration::from_millis(50);
+const LONG_HOLD: Duration = Duration::from_millis(150);
 /// After so many entries that can't be removed, no more are tried.
 const MOST_FAILURES: usize = 16;

@@ -29,10 +29,8 @@ pub(super) fn leftovers(
 ) -> Result<Vec<Leftover>> {
     let mut found = Vec::new();
     each_name(store, real_store, |name| {
-        let leftover = Leftover::of(name);
-        let known = leftover.path.as_ref().and_then(|path| graph.find(path));
-        if name.to_bytes() != b".links" && known.is_none() {
-            found.push(leftover);
+        if name.to_bytes() != b".links" && graph.find_base_name(name.to_bytes()).is_none() {
+            found.push(Leftover::of(name));
         }
     })?;
     found.sort_unstable_by(|a, b| a.name.cmp(&b.name));

@@ -92,6 +92,11 @@ impl CollectorLocks {
         self.table.is_root(hash)
     }
 
+    /// Whether somebody waits for a path that is being deleted: hurry up.
+    pub fn is_awaited(&self) -> bool {
+        self.table.is_awaited()
+    }
+
     /// Begins to delete the path with this hash part; `None` if it is a temporary root, or is
     /// being deleted already. Until the value is dropped, nobody who makes the path a root gets
     /// an answer; so drop it soon, and after the path has gone.

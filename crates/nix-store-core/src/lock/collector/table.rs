@@ -22,6 +22,8 @@ struct State {
     pending: HashSet<StorePathHash>,
     /// More roots than there is room for were announced: everything counts as one.
     is_full: bool,
+    /// Somebody announced a path that is being deleted.
+    is_awaited: bool,
     is_closed: bool,
 }
 
@@ -43,7 +45,9 @@ impl Table {
         } else {
             state.roots.insert(hash);
         }
-        !state.pending.contains(&hash)
+        let is_pending = state.pending.contains(&hash);
+        state.is_awaited |= is_pending;
+        !is_pending
     }
 
     /// Adds roots that were read.
@@ -53,6 +57,11 @@ impl Table {
 
     pub(in crate::lock) fn is_pending(&self, hash: &StorePathHash) -> bool {
         self.lock().pending.contains(hash)
+    }
+
+    /// Whether somebody has announced a path that is being deleted, since there was none.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.lock().is_awaited
     }
 
     pub(super) fn is_root(&self, hash: &StorePathHash) -> bool {
@@ -66,6 +75,9 @@ impl Table {
     /// Publishes a path as being deleted unless it is a root, in one step.
     pub(super) fn begin(&self, hash: &StorePathHash) -> bool {
         let mut state = self.lock();
+        if state.pending.is_empty() {
+            state.is_awaited = false;
+        }
         !state.is_root(hash) && state.pending.insert(*hash)
     }
 
