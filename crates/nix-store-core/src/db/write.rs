@@ -37,15 +37,25 @@ impl Db {
     /// # Errors
     /// `path` isn't valid.
     pub fn add_signatures(&self, path: &StorePath, sigs: &BTreeSet<Signature>) -> Result<()> {
+        self.add_all_signatures(&[(path, sigs)])
+    }
+
+    /// Adds signatures to those of many paths, or to none of them.
+    ///
+    /// # Errors
+    /// One of the paths isn't valid.
+    pub fn add_all_signatures(&self, of: &[(&StorePath, &BTreeSet<Signature>)]) -> Result<()> {
         self.write_transaction(SIGN, |conn| {
-            let mut all = self.signatures_within(conn, path)?;
-            all.extend(sigs.iter().cloned());
-            conn.prepare_cached(UPDATE_SIGS)
-                .and_then(|mut statement| {
-                    statement.execute(params![self.store_dir.print(path), joined(&all)])
-                })
-                .explain(self, SIGN)
-                .map(drop)
+            for (path, sigs) in of {
+                let mut all = self.signatures_within(conn, path)?;
+                all.extend(sigs.iter().cloned());
+                conn.prepare_cached(UPDATE_SIGS)
+                    .and_then(|mut statement| {
+                        statement.execute(params![self.store_dir.print(path), joined(&all)])
+                    })
+                    .explain(self, SIGN)?;
+            }
+            Ok(())
         })
     }
 

@@ -27,7 +27,7 @@ pub(crate) fn run(args: &SignArgs, context: &Context) -> anyhow::Result<ExitCode
         found += 1;
         let signature = key.sign(info.fingerprint(&dir).as_bytes());
         if !info.sigs.contains(&signature) {
-            added.push((info.path.clone(), signature));
+            added.push((info.path.clone(), BTreeSet::from([signature])));
         }
         Ok(())
     })?;
@@ -38,13 +38,15 @@ pub(crate) fn run(args: &SignArgs, context: &Context) -> anyhow::Result<ExitCode
         }
     }
     let count = added.len();
-    for (path, signature) in added {
+    for batch in added.chunks(BATCH) {
         watch.check()?;
-        store
-            .db()
-            .add_signatures(&path, &BTreeSet::from([signature]))?;
+        let batch: Vec<_> = batch.iter().map(|(path, new)| (path, new)).collect();
+        store.db().add_all_signatures(&batch)?;
     }
     // Nix compat: its words.
     tracing::info!("added {count} signatures");
     Ok(ExitCode::SUCCESS)
 }
+
+/// As many paths get their signatures in one transaction.
+const BATCH: usize = 1000;
