@@ -44,7 +44,7 @@ impl UpkeepSettings {
 
     /// When the store collects garbage by itself, if it does.
     pub(crate) fn auto_gc(&self) -> Option<AutoGc> {
-        (self.min_free > 0).then(|| AutoGc {
+        (self.min_free > 0).then_some(AutoGc {
             min_free: self.min_free,
             max_free: self.max_free,
             check_interval: self.check_interval,

@@ -108,7 +108,11 @@ fn remove_leftovers(context: &Context, store: &LocalStore) {
     let state = &store.layout().state;
     let removed = context.build_config().and_then(|config| {
         let builds = config.build_dir.unwrap_or_else(|| state.join("builds"));
-        Ok(nix_build::remove_leftovers(state, &builds, store.store_dir())?)
+        Ok(nix_build::remove_leftovers(
+            state,
+            &builds,
+            store.store_dir(),
+        )?)
     });
     match removed {
         Ok(0) => {}
