@@ -117,6 +117,6 @@ fn unreached(graph: &StoreGraph, reached: &Forest) -> Forest {
 }
 
 /// How many levels are printed.
-const DEPTH: usize = 3;
+const DEPTH: usize = 2;
 /// How many lines there are below each path.
-const WIDTH: usize = 12;
+const WIDTH: usize = 10;

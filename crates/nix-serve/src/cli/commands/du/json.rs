@@ -44,7 +44,8 @@ fn entry(
         "exclusiveSize": forest.exclusive(place),
         "reached": is_reached,
     });
-    if let Some(top) = forest.top(place) {
+    // Of what no root leads to, there may be too many tops to follow each of them.
+    if is_reached && let Some(top) = forest.top(place) {
         scratch.stamp += 1;
         let size = closure_size(graph, place, &mut scratch.seen, scratch.stamp);
         entry["closureSize"] = size.into();
