@@ -171,3 +171,15 @@ fn page_cache_has_its_usual_size_after_a_walk() {
     assert!(in_bulk(&db, &db.query_all_valid().unwrap()).is_some());
     assert_eq!(size(), usual);
 }
+
+#[test]
+fn many_registrations_leave_the_schema_as_it_is() {
+    let schema = "select type, name, tbl_name, sql from sqlite_master order by name";
+    let few = odd_store(10);
+    let many = odd_store(5000);
+    assert_eq!(many.rows(schema), few.rows(schema));
+    assert_eq!(many.rows("pragma integrity_check"), ["ok"]);
+    assert!(many.rows("pragma foreign_key_check").is_empty());
+    let plan = many.rows("explain query plan select referrer from Refs where reference = 7");
+    assert!(plan[0].contains("IndexReference"), "{plan:?}");
+}
