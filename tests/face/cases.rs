@@ -26,8 +26,17 @@ pub(crate) struct Case {
     pub(crate) alone: bool,
     /// Whether the lines of each stream are sorted first, since their order means nothing.
     pub(crate) sorted: bool,
-    /// Whether there is another machine, `{host}`.
-    pub(crate) remote: bool,
+    /// What is on another machine, `{host}`, if there is one.
+    pub(crate) remote: Option<Remote>,
+}
+
+/// What is on the other machine of a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Remote {
+    /// Nothing.
+    Empty,
+    /// What is here.
+    Filled,
 }
 
 /// By which name a program is called.
@@ -86,7 +95,7 @@ fn ask(name: &str, words: &str) -> Case {
         changes: false,
         alone: false,
         sorted: false,
-        remote: false,
+        remote: None,
     }
 }
 
@@ -135,8 +144,8 @@ impl Case {
         Self { alone, ..self }
     }
 
-    fn remote(self) -> Self {
-        let remote = true;
+    fn remote(self, remote: Remote) -> Self {
+        let remote = Some(remote);
         Self { remote, ..self }
     }
 }

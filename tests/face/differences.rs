@@ -1,8 +1,6 @@
 //! The comparison.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use test_support::{Machine, Peer, say};
 
@@ -27,36 +25,32 @@ fn real_releases_and_this_program_do_the_same_but_for_what_is_explained() {
     let pattern = std::env::var("FACE").unwrap_or_else(|_| "*".to_owned());
     let cases: Vec<Case> = cases::all()
         .into_iter()
-        .filter(|case| glob::matches(&pattern, &case.name))
+        .filter(|case| pattern.split(',').any(|one| glob::matches(one, &case.name)))
         .collect();
     let explained = Explained::read();
-    let table = Mutex::new(Table::default());
-    let next = AtomicUsize::new(0);
-    let work = || {
-        while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let mut ours = site.run(Side::Ours, case);
-            let mut real: Vec<Seen> = Peer::all()
-                .iter()
-                .map(|peer| site.run(Side::Real(peer), case))
-                .collect();
-            if real.windows(2).any(|pair| pair[0].stderr != pair[1].stderr) {
-                real.iter_mut().for_each(Seen::forget_words);
-                ours.forget_words();
-            }
-            for (peer, theirs) in Peer::all().iter().zip(&real) {
-                let found = compare(case, peer, theirs, &ours, &explained);
-                table.lock().unwrap().add(case, peer, found, pattern != "*");
-            }
+    let seen = site.run(&cases);
+    let mut table = Table::default();
+    for (number, case) in cases.iter().enumerate() {
+        let of = |label: String| seen[&(label, number)].clone();
+        let mut ours = of(Side::Ours.label());
+        let mut real: Vec<Seen> = Peer::all().iter().map(|peer| of(peer.label())).collect();
+        if real.windows(2).any(|pair| pair[0].stderr != pair[1].stderr) {
+            real.iter_mut().for_each(Seen::forget_words);
+            ours.forget_words();
         }
-    };
-    let threads = std::thread::available_parallelism().map_or(2, |count| count.get().max(2));
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(work);
+        for (peer, theirs) in Peer::all().iter().zip(&real) {
+            let found = compare(case, peer, theirs, &ours, &explained);
+            table.add(case, peer, found, pattern != "*");
         }
-    });
-    let table = table.into_inner().unwrap();
+    }
     table.print();
+    let unexplained = table.unexplained;
+    assert!(
+        unexplained.is_empty(),
+        "{} unexplained differences:\n\n{}",
+        unexplained.len(),
+        unexplained.join("\n")
+    );
     if pattern == "*" {
         let releases: Vec<String> = Peer::all().iter().map(Peer::label).collect();
         let unused = explained.unused(&releases);
@@ -66,13 +60,6 @@ fn real_releases_and_this_program_do_the_same_but_for_what_is_explained() {
             unused.join("\n")
         );
     }
-    let unexplained = table.unexplained;
-    assert!(
-        unexplained.is_empty(),
-        "{} unexplained differences:\n\n{}",
-        unexplained.len(),
-        unexplained.join("\n")
-    );
 }
 
 /// What a comparison came to.

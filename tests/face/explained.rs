@@ -1,7 +1,7 @@
 //! The list of differences that are meant to be, or can't be helped.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::sync::Mutex;
 
 use serde::Deserialize;
 
@@ -39,7 +39,7 @@ pub(crate) struct Entry {
 #[derive(Debug)]
 pub(crate) struct Explained {
     pub(crate) entries: Vec<Entry>,
-    used: Mutex<BTreeSet<(usize, String, String)>>,
+    used: RefCell<BTreeSet<(usize, String, String)>>,
 }
 
 #[derive(Deserialize)]
@@ -53,7 +53,7 @@ impl Explained {
         let file: File = toml::from_str(include_str!("explained.toml")).unwrap();
         Self {
             entries: file.entry,
-            used: Mutex::default(),
+            used: RefCell::default(),
         }
     }
 
@@ -79,7 +79,7 @@ impl Explained {
             theirs.retain(|line| !their_pattern.is_some_and(|it| glob::matches(it, line)));
             ours.retain(|line| !our_pattern.is_some_and(|it| glob::matches(it, line)));
             if theirs.len() + ours.len() < before {
-                let mut used = self.used.lock().unwrap();
+                let mut used = self.used.borrow_mut();
                 used.insert((index, pattern.to_owned(), release.to_owned()));
             }
         }
@@ -89,7 +89,7 @@ impl Explained {
     /// The entries, with their patterns and releases, that explained nothing in a run by
     /// these releases.
     pub(crate) fn unused(&self, releases: &[String]) -> Vec<String> {
-        let used = self.used.lock().unwrap();
+        let used = self.used.borrow();
         let mut unused = Vec::new();
         for (index, entry) in self.entries.iter().enumerate() {
             let here = |release: &&String| releases.contains(release);

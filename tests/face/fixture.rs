@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::fs::StatVfsMountFlags;
 use test_support::{Machine, Peer, busybox, run_ok};
 
 /// A machine with a filled store, and what its paths are called in cases.
@@ -16,7 +18,7 @@ pub(crate) struct Fixture {
 impl Fixture {
     /// A store made by `peer`.
     pub(crate) fn new(peer: &Peer) -> Self {
-        let machine = Machine::new();
+        let machine = Machine::new_in(&fast_directory());
         for place in ["nix/work", "nix/home"] {
             fs::create_dir_all(machine.path(place)).unwrap();
         }
@@ -189,6 +191,15 @@ impl Fixture {
         }
         filled.push_str(rest);
         filled
+    }
+}
+
+/// Where files are in memory, if there is such a place: each case has a copy of the store.
+pub(crate) fn fast_directory() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    match rustix::fs::statvfs(memory) {
+        Ok(found) if !found.f_flag.contains(StatVfsMountFlags::NOEXEC) => memory.to_owned(),
+        _ => std::env::temp_dir(),
     }
 }
 

@@ -8,7 +8,7 @@
 //! Of stderr the lines that name errors are compared: ours have all words of real Nix's, and may
 //! say more. Where the releases differ in their words, there is an error or there is none.
 //!
-//! `FACE=PATTERN` runs the cases whose names match it and prints all differences.
+//! `FACE=PATTERN,…` runs the cases whose names match one of these and prints all differences.
 
 #![allow(
     clippy::unwrap_used,

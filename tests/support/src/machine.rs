@@ -60,10 +60,18 @@ impl Machine {
     /// # Panics
     /// If machines aren't available.
     pub fn new() -> Self {
+        Self::new_in(&std::env::temp_dir())
+    }
+
+    /// A machine whose directory is made in `parent`.
+    ///
+    /// # Panics
+    /// If machines aren't available.
+    pub fn new_in(parent: &Path) -> Self {
         assert!(Self::available(), "machines are available");
         let directory = tempfile::Builder::new()
             .prefix("nix-serve-machine-")
-            .tempdir()
+            .tempdir_in(parent)
             .expect("a temporary directory can be made");
         let machine = Self { directory };
         for part in [
@@ -94,7 +102,8 @@ impl Machine {
     /// # Panics
     /// If it can't be copied. Nobody may write to it meanwhile.
     pub fn copy(&self) -> Self {
-        let copy = Self::new();
+        let parent = self.directory.path().parent();
+        let copy = Self::new_in(parent.expect("a temporary directory is in another one"));
         let mut cp = Command::new("cp");
         cp.args(["-a", "-T"])
             .arg(self.path("nix"))

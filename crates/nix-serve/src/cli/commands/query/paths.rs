@@ -15,17 +15,28 @@ pub(super) fn find(
     include_outputs: bool,
     asked: &[StorePath],
 ) -> anyhow::Result<Vec<StorePath>> {
-    if *query == Query::ValidDerivers {
-        let mut derivers = Vec::new();
-        for path in asked {
-            derivers.extend(store.query_valid_derivers(path)?);
-        }
-        return Ok(derivers);
-    }
     let dir = store.store_dir();
+    if *query == Query::ValidDerivers {
+        let mut derivers = StorePathSet::new();
+        for path in asked {
+            derivers.append(&mut store.query_valid_derivers(path)?);
+        }
+        return ask(store, |lookup| sorted(lookup, &derivers));
+    }
     ask(store, |lookup| {
         reach(lookup, dir, query, include_outputs, asked)
     })
+}
+
+/// Those of `paths` that are valid, after what they refer to.
+fn sorted(lookup: &mut dyn Lookup, paths: &StorePathSet) -> Result<Vec<StorePath>, Fault> {
+    let mut places = Vec::new();
+    for path in paths {
+        places.extend(lookup.find(path)?);
+    }
+    let sorted = references_first(lookup, places)?;
+    let paths = sorted.into_iter().map(|place| lookup.path(place).clone());
+    Ok(paths.collect())
 }
 
 /// Where references lead to from `asked`, or come from.
