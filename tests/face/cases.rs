@@ -42,9 +42,9 @@ pub(crate) enum Remote {
 /// By which name a program is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Program {
-    NixStore,
-    NixCopyClosure,
-    NixCollectGarbage,
+    Store,
+    CopyClosure,
+    CollectGarbage,
 }
 
 /// What is compared of stderr.
@@ -76,9 +76,9 @@ pub(crate) fn all() -> Vec<Case> {
 impl Program {
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::NixStore => "nix-store",
-            Self::NixCopyClosure => "nix-copy-closure",
-            Self::NixCollectGarbage => "nix-collect-garbage",
+            Self::Store => "nix-store",
+            Self::CopyClosure => "nix-copy-closure",
+            Self::CollectGarbage => "nix-collect-garbage",
         }
     }
 }
@@ -87,7 +87,7 @@ impl Program {
 fn ask(name: &str, words: &str) -> Case {
     Case {
         name: name.to_owned(),
-        program: Program::NixStore,
+        program: Program::Store,
         words: shlex::split(words).unwrap(),
         before: String::new(),
         stdin: None,

@@ -14,6 +14,10 @@
     clippy::unwrap_used,
     reason = "a test that can't do its work has failed"
 )]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "variables choose cases and write documentation"
+)]
 
 mod cases;
 mod compare;

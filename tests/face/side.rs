@@ -92,9 +92,9 @@ impl Side {
         machine.configure(CONFINED);
         if let Self::Ours = self {
             for program in [
-                Program::NixStore,
-                Program::NixCopyClosure,
-                Program::NixCollectGarbage,
+                Program::Store,
+                Program::CopyClosure,
+                Program::CollectGarbage,
             ] {
                 machine.link(program.name(), Path::new(NIX_SERVE));
             }

@@ -50,7 +50,7 @@ pub(super) fn cases() -> Vec<Case> {
     ];
     for (name, words) in GARBAGE {
         let case = change(&format!("collect-garbage/{name}"), words);
-        cases.push(case.program(Program::NixCollectGarbage).alone());
+        cases.push(case.program(Program::CollectGarbage).alone());
     }
     cases
 }

@@ -6,16 +6,16 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (name, words) in REFUSED {
         let case = ask(&format!("copy-closure/{name}"), words);
-        cases.push(case.program(Program::NixCopyClosure));
+        cases.push(case.program(Program::CopyClosure));
     }
     for (name, words, before) in COPIES {
         let case = change(&format!("copy-closure/{name}"), words).before(before);
-        let case = case.program(Program::NixCopyClosure);
+        let case = case.program(Program::CopyClosure);
         cases.push(case.remote(Remote::Empty));
     }
     for (name, words) in FROM {
         let case = change(&format!("copy-closure/from/{name}"), words);
-        let case = case.program(Program::NixCopyClosure).before(EMPTY);
+        let case = case.program(Program::CopyClosure).before(EMPTY);
         cases.push(case.remote(Remote::Filled));
     }
     cases

@@ -70,8 +70,8 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(ask(&format!("usage/spare-argument/{name}"), words));
     }
     for (program, name) in [
-        (Program::NixCopyClosure, "copy-closure"),
-        (Program::NixCollectGarbage, "collect-garbage"),
+        (Program::CopyClosure, "copy-closure"),
+        (Program::CollectGarbage, "collect-garbage"),
     ] {
         for (what, words) in [("version", "--version"), ("help", "--help")] {
             cases.push(ask(&format!("usage/{name}/{what}"), words).program(program));
