@@ -353,3 +353,6 @@ const GRAPH_ROWS: &str =
     "select id, path, deriver, narSize, registrationTime from ValidPaths order by id";
 const GRAPH_REFERENCES: &str = "select referrer, reference from Refs";
 const GRAPH_OUTPUTS: &str = "select drv, path from DerivationOutputs";
+
+#[cfg(test)]
+mod tests;

@@ -220,7 +220,7 @@ struct Held;
 /// their paths they end early.
 const FIRST_BATCH: usize = 64;
 const LARGEST_BATCH: usize = 4096;
-const SHORT_HOLD: Duration = Duration::from_millis(50);
-const LONG_HOLD: Duration = Duration::from_millis(150);
+const SHORT_HOLD: Duration = Duration::from_millis(100);
+const LONG_HOLD: Duration = Duration::from_millis(400);
 /// After so many entries that can't be removed, no more are tried.
 const MOST_FAILURES: usize = 16;

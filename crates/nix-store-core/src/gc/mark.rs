@@ -69,6 +69,18 @@ impl Marks {
         users
     }
 
+    /// The other way round: what [`Self::users`] names the path at `place` for.
+    pub(super) fn used(&self, graph: &StoreGraph, place: u32) -> Vec<u32> {
+        let mut used = graph.references(place).to_vec();
+        if self.keep_derivations {
+            used.extend(graph.deriver(place));
+        }
+        if self.keep_outputs {
+            used.extend(graph.outputs(place));
+        }
+        used
+    }
+
     /// Has nothing be dead but `dead`.
     pub(super) fn mark_all_but(&mut self, dead: &BTreeSet<u32>) {
         for (place, alive) in (0..).zip(&mut self.alive) {

@@ -58,21 +58,15 @@ pub(super) fn choose(
 fn deletable(graph: &StoreGraph, marks: &Marks, paths: &StorePathSet) -> BTreeSet<u32> {
     let named = paths.iter().filter_map(|path| graph.find(path));
     let mut dead: BTreeSet<u32> = named.filter(|&place| !marks.is_alive(place)).collect();
-    loop {
-        let stays = |place: u32, user: u32| user != place && !dead.contains(&user);
-        let kept: Vec<u32> = dead
-            .iter()
-            .copied()
-            .filter(|&place| {
-                let users = marks.users(graph, place);
-                users.into_iter().any(|user| stays(place, user))
-            })
-            .collect();
-        if kept.is_empty() {
-            return dead;
-        }
-        for place in kept {
+    let mut todo: Vec<u32> = dead.iter().copied().collect();
+    while let Some(place) = todo.pop() {
+        let users = marks.users(graph, place);
+        let stays = |user: &u32| *user != place && !dead.contains(user);
+        if dead.contains(&place) && users.iter().any(stays) {
             dead.remove(&place);
+            // What it uses has a user that stays, now.
+            todo.extend(marks.used(graph, place));
         }
     }
+    dead
 }
