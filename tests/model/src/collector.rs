@@ -16,6 +16,10 @@ pub(crate) fn choices(model: &StoreModel, state: &State) -> u8 {
             let more = !collector.dead.without(collector.dead.last()).is_empty();
             1 + u8::from(more && !model.has(Fault::RowRemovedLast))
         }
+        CollectorAt::RemoveRows => {
+            let pending = collector.pending;
+            1 + u8::from(pending != pending.last())
+        }
         _ => 1,
     }
 }
@@ -48,7 +52,7 @@ pub(crate) fn step(model: &StoreModel, state: &mut State, choice: u8) {
             go_on(&mut state.collector);
         }
         CollectorAt::Begin => begin(model, state, choice > 0),
-        CollectorAt::RemoveRows => remove_rows(model, state),
+        CollectorAt::RemoveRows => remove_rows(model, state, choice > 0),
         CollectorAt::RemoveFiles => remove_files(model, state),
         CollectorAt::StopListening => {
             state.collector = Collector {
@@ -164,8 +168,17 @@ fn spare(model: &StoreModel, state: &mut State, path: Paths) {
     });
 }
 
-/// One transaction for the batch: no other valid path may refer to what goes.
-fn remove_rows(model: &StoreModel, state: &mut State) {
+/// One transaction for the batch: no other valid path may refer to what goes. If somebody waits
+/// it may be `cut` short; what is left is pending no more, and its turn comes again.
+fn remove_rows(model: &StoreModel, state: &mut State, cut: bool) {
+    if cut {
+        let first = state.collector.pending.last();
+        state
+            .collector
+            .dead
+            .add(state.collector.pending.without(first));
+        state.collector.pending = first;
+    }
     let mut batch = state.collector.pending;
     while !batch.is_empty() {
         let path = batch.last();
