@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix_base::{
     NarHashSink, StoreDir, StorePath, StorePathSet, UnkeyedValidPathInfo, ValidPathInfo,
@@ -132,7 +132,7 @@ impl Site {
         assert!(
             valid
                 .iter()
-                .all(|path| self.store.layout().real_path(path).exists())
+                .all(|path| is_there(&self.store.layout().real_path(path)))
         );
         valid
             .iter()
@@ -150,4 +150,9 @@ impl Site {
         names.sort();
         names
     }
+}
+
+/// Whether there is anything at `path`.
+pub(super) fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
 }

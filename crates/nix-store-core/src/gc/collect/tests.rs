@@ -6,7 +6,7 @@ use nix_base::StorePathSet;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 use super::*;
-use crate::gc::testing::Site;
+use crate::gc::testing::{Site, is_there};
 use crate::gc::{Freed, GcPolicy};
 use crate::local::{Access, StoreConfig};
 
@@ -81,7 +81,7 @@ fn leftovers_go_except_those_that_somebody_holds() {
     let report = site.delete_dead();
     assert_eq!(report.deleted, 5, "{report:?}");
     assert_eq!(site.valid(), "abcd");
-    assert!(lock("g-held").exists() && real_store.join("tmp-1-2").exists());
+    assert!(is_there(&lock("g-held")) && is_there(&real_store.join("tmp-1-2")));
     assert_eq!(site.entries().len(), 6);
 }
 
@@ -265,7 +265,7 @@ fn shared_files_count_once_and_only_with_their_last_name() {
     let wet = site.delete_dead();
     assert_eq!(wet.freed, expected);
     assert_eq!((wet.deleted, wet.paths), (dry.deleted, dry.paths));
-    assert!(half.exists() && !both.exists());
+    assert!(is_there(&half) && !is_there(&both));
 }
 
 #[test]
