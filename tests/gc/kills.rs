@@ -46,7 +46,7 @@ impl Template {
             if number % 2 == 0 {
                 path = PathToAdd::from_nar(path.path, tree(number % 14));
             }
-            let starts_chain = number >= live && (number - live) % 10 == 0;
+            let starts_chain = number >= live && (number - live).is_multiple_of(10);
             let before = match starts_chain {
                 false => paths.last(),
                 true if number % 20 < 10 => paths.get(live - 1),

@@ -364,6 +364,6 @@ fn what_real_servers_are_told_during_a_collection_is_true() {
         );
         owner.finish_ok();
         collect().unwrap();
-        assert!(!names.iter().any(|path| on_disk(path)) && !site.has(0));
+        assert!(!names.iter().any(on_disk) && !site.has(0));
     });
 }

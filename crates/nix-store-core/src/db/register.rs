@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use nix_base::{OutputName, StoreDir, StorePath, ValidPathInfo};
 use rusqlite::config::DbConfig;
-use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params, params_from_iter};
 
 use super::Db;
 use super::busy::Explain;
@@ -146,10 +146,17 @@ impl Db {
 
     fn write_references(&self, conn: &Connection, plan: &Plan<'_>, ids: &[i64]) -> Result<()> {
         let mut insert = conn
-            .prepare_cached(INSERT_REFERENCE)
+            .prepare_cached(&format!("{INSERT_REFERENCES} (?, ?)"))
             .explain(self, REGISTER)?;
+        // A statement that is run for each row takes most of its time to begin and to end.
+        let many = format!(
+            "{INSERT_REFERENCES} {}",
+            ["(?, ?)"; PAIRS_AT_ONCE].join(", ")
+        );
+        let mut insert_many = conn.prepare_cached(&many).explain(self, REGISTER)?;
         let mut outside: HashMap<&StorePath, i64> = HashMap::new();
         let mut references = Vec::new();
+        let mut pairs: Vec<i64> = Vec::new();
         for &place in &plan.in_order {
             let referrer = ids[place];
             references.clear();
@@ -167,11 +174,17 @@ impl Db {
                 });
             }
             references.sort_unstable();
-            for &reference in &references {
-                insert
-                    .execute([referrer, reference])
-                    .explain(self, REGISTER)?;
+            let rows = references.iter().map(|&reference| [referrer, reference]);
+            pairs.extend(rows.flatten());
+            while let Some(full) = pairs.get(..PAIRS_AT_ONCE * 2) {
+                let full = params_from_iter(full);
+                insert_many.execute(full).explain(self, REGISTER)?;
+                pairs.drain(..PAIRS_AT_ONCE * 2);
             }
+        }
+        for pair in pairs.chunks_exact(2) {
+            let pair = params_from_iter(pair);
+            insert.execute(pair).explain(self, REGISTER)?;
         }
         Ok(())
     }
@@ -350,12 +363,15 @@ const REGISTER: &str = "register paths in";
 /// statements again.
 const MANY: usize = 2000;
 
+/// How many references one statement inserts.
+const PAIRS_AT_ONCE: usize = 32;
+
 const INSERT_PATH: &str = "insert into ValidPaths \
      (path, hash, registrationTime, deriver, narSize, ultimate, sigs, ca) \
      values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) on conflict (path) do nothing";
 const UPDATE_PATH: &str = "update ValidPaths \
      set hash = ?2, narSize = ?3, ultimate = ?4, sigs = ?5, ca = ?6 where path = ?1";
-const INSERT_REFERENCE: &str = "insert or ignore into Refs (referrer, reference) values (?1, ?2)";
+const INSERT_REFERENCES: &str = "insert or ignore into Refs (referrer, reference) values";
 const INSERT_OUTPUT: &str =
     "insert or replace into DerivationOutputs (drv, id, path) values (?1, ?2, ?3)";
 const INDEX_WHILE_EMPTY: &str = "select sql from sqlite_master \

@@ -5,7 +5,8 @@
 //!                                 has to wait
 //!                      database   one transaction; spared if a valid path refers to it now;
 //!                                 ends where it is as soon as somebody waits
-//!                      take away  a move or an unlink for each; those who wait go on
+//!                      take away  a move or an unlink for each, first for those who wait,
+//!                                 who then go on
 //!                      remove     in another thread
 //! ```
 //!
@@ -13,17 +14,19 @@
 //! a power cut leaves behind is unregistered, and goes with the next collection. A path that
 //! is spared spares what it refers to; that always comes later in the order.
 
+use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use nix_base::StorePath;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
 use rustix::io::Errno;
 
 use super::entries::Leftover;
 use super::mark::Marks;
 use super::plan::{Plan, entry_name};
-use super::remover::Remover;
+use super::remover::{Moved, Remover};
 use super::report::{GcProgress, GcReport};
 use crate::db::StoreGraph;
 use crate::error::Result;
@@ -48,7 +51,7 @@ struct Chosen<'o> {
     place: u32,
     /// What was left to do before it was chosen.
     order: &'o [u32],
-    pending: Pending,
+    _pending: Pending,
 }
 
 impl Deletion<'_, '_> {
@@ -63,10 +66,10 @@ impl Deletion<'_, '_> {
         let mut order = plan.order.as_slice();
         let mut size = FIRST_BATCH;
         while !order.is_empty() && !self.is_over() {
-            let held = self.delete_batch(&mut order, size)?;
-            size = match held {
-                held if held > LONG_HOLD => (size / 2).max(1),
-                held if held < SHORT_HOLD => (size * 2).min(LARGEST_BATCH),
+            let written = self.delete_batch(&mut order, size)?;
+            size = match written {
+                written if written > LONG_TRANSACTION => (size / 2).max(1),
+                written if written < SHORT_TRANSACTION => (size * 2).min(LARGEST_BATCH),
                 _ => size,
             };
         }
@@ -80,31 +83,32 @@ impl Deletion<'_, '_> {
         self.report.cancelled || self.remover.failures() >= MOST_FAILURES
     }
 
-    /// Deletes the first few paths of `order`; tells for how long somebody may have waited.
+    /// Deletes the first few paths of `order`; tells for how long others could not write to
+    /// the database.
     fn delete_batch(&mut self, order: &mut &[u32], size: usize) -> Result<Duration> {
         let began = Instant::now();
         let mut batch = self.choose(order, size);
         let ids: Vec<i64> = batch.iter().map(|c| self.graph.row_id(c.place)).collect();
         let goes_on = || !self.locks.is_awaited();
         let gone = self.store.db().invalidate_rows(&ids, goes_on)?;
+        let written = began.elapsed();
         if let Some(next) = batch.get(gone.len()) {
             *order = next.order;
             batch.truncate(gone.len());
         }
+        let mut left: VecDeque<_> = batch.into_iter().zip(gone).collect();
         let mut moved = Vec::new();
-        for (Chosen { place, pending, .. }, is_gone) in batch.into_iter().zip(gone) {
-            match is_gone {
-                true => {
-                    let path = self.graph.path(place);
-                    self.progress.deleting(&self.store.store_dir().print(path));
-                    moved.extend(self.remover.take(&entry_name(self.graph, place)));
-                    self.report.paths.push(path.clone());
-                    self.report.deleted += 1;
-                }
-                // Real Nix ends with an error.
-                false => self.spare(place),
+        let mut taken = 0_u32;
+        while let Some((chosen, is_gone)) = left.pop_front() {
+            moved.extend(self.take_away(chosen, is_gone));
+            taken += 1;
+            if taken.is_multiple_of(LOOKS) && self.locks.is_awaited() {
+                let is_awaited =
+                    |chosen: &Chosen<'_>| self.locks.is_temp_root(self.path(chosen).hash());
+                // The sort is stable: all others stay in their order.
+                left.make_contiguous()
+                    .sort_by_key(|(chosen, _)| !is_awaited(chosen));
             }
-            drop(pending);
         }
         let held = began.elapsed();
         self.report.times.longest_hold = self.report.times.longest_hold.max(held);
@@ -112,7 +116,26 @@ impl Deletion<'_, '_> {
             self.remover.dispose(moved);
         }
         self.tell();
-        Ok(held)
+        Ok(written)
+    }
+
+    /// Takes a path out of the store whose row is gone, and answers those who wait for it.
+    fn take_away(&mut self, chosen: Chosen<'_>, is_gone: bool) -> Option<Moved> {
+        if !is_gone {
+            // Real Nix ends with an error.
+            self.spare(chosen.place);
+            return None;
+        }
+        let path = self.path(&chosen).clone();
+        self.progress.deleting(&self.store.store_dir().print(&path));
+        let moved = self.remover.take(&entry_name(self.graph, chosen.place));
+        self.report.paths.push(path);
+        self.report.deleted += 1;
+        moved
+    }
+
+    fn path(&self, chosen: &Chosen<'_>) -> &StorePath {
+        self.graph.path(chosen.place)
     }
 
     /// Takes the first `size` paths of `order` that are dead still; whoever makes one a root
@@ -128,7 +151,7 @@ impl Deletion<'_, '_> {
                     Some(pending) => batch.push(Chosen {
                         place,
                         order,
-                        pending,
+                        _pending: pending,
                     }),
                     None if self.locks.is_temp_root(hash) => self.spare(place),
                     // Another one in the batch has the same hash.
@@ -216,11 +239,14 @@ impl Deletion<'_, '_> {
 /// Somebody uses a temporary directory.
 struct Held;
 
-/// Large transactions write much less than many small ones. When somebody waits for one of
-/// their paths they end early.
-const FIRST_BATCH: usize = 64;
-const LARGEST_BATCH: usize = 4096;
-const SHORT_HOLD: Duration = Duration::from_millis(100);
-const LONG_HOLD: Duration = Duration::from_millis(400);
+/// Large transactions write much less than many small ones: most of them change most pages.
+/// When somebody waits for one of their paths they end early; those who only want to write
+/// wait for the end of the transaction.
+const FIRST_BATCH: usize = 1024;
+const LARGEST_BATCH: usize = 1 << 15;
+const SHORT_TRANSACTION: Duration = Duration::from_millis(150);
+const LONG_TRANSACTION: Duration = Duration::from_millis(500);
+/// After so many paths it is looked whether somebody waits.
+const LOOKS: u32 = 128;
 /// After so many entries that can't be removed, no more are tried.
 const MOST_FAILURES: usize = 16;

@@ -191,7 +191,7 @@ fn announces_again_what_is_kept_already() {
         let listener = collector.listen();
         let owner = scope.spawn(|| roots.announce_again([kept.as_str(), other.as_str()]));
         let heard = collector.answer(&mut accept(&listener), 1);
-        assert_eq!(heard, [kept.clone()]);
+        assert_eq!(heard, std::slice::from_ref(&kept));
         owner.join().unwrap().unwrap();
     });
 }
