@@ -5,6 +5,7 @@
 //! that the indices grow at their ends, and references as numbers.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::time::SystemTime;
 
 use nix_base::{OutputName, StoreDir, StorePath, ValidPathInfo};
@@ -154,7 +155,7 @@ impl Db {
             ["(?, ?)"; PAIRS_AT_ONCE].join(", ")
         );
         let mut insert_many = conn.prepare_cached(&many).explain(self, REGISTER)?;
-        let mut outside: HashMap<&StorePath, i64> = HashMap::new();
+        let mut outside: PathMap<'_, i64> = HashMap::default();
         let mut references = Vec::new();
         let mut pairs: Vec<i64> = Vec::new();
         for &place in &plan.in_order {
@@ -209,11 +210,13 @@ struct Plan<'b> {
 
 impl<'b> Plan<'b> {
     fn new(batch: &'b [Registration]) -> Self {
-        let mut places = HashMap::with_capacity(batch.len());
+        let mut places: PathMap<'_, usize> = HashMap::default();
+        places.reserve(batch.len());
         for (place, registration) in batch.iter().enumerate() {
             places.insert(&registration.info.path, place);
         }
-        let mut targets = Vec::new();
+        let count = |one: &Registration| one.info.references.len();
+        let mut targets = Vec::with_capacity(batch.iter().map(count).sum());
         let mut starts = Vec::with_capacity(batch.len() + 1);
         for Registration { info, .. } in batch {
             starts.push(targets.len());
@@ -276,6 +279,37 @@ impl<'b> Plan<'b> {
         }
         let on_circle = (0..len).fold(start, |i, _| referrer_of[i]);
         Some((on_circle, referrer_of[on_circle]))
+    }
+}
+
+type PathMap<'p, T> = HashMap<&'p StorePath, T, BuildHasherDefault<PathHasher>>;
+
+/// Takes the digits of a store path's hash as they come: each is as good as random, unless the
+/// store's owner makes them up.
+#[derive(Default)]
+struct PathHasher(u64);
+
+impl Hasher for PathHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.write_u64(u64::from_le_bytes(*word));
+        }
+        for &byte in rest {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write_usize(&mut self, _: usize) {
+        // Lengths tell nothing that the bytes don't.
+    }
+
+    fn finish(&self) -> u64 {
+        self.0.rotate_left(26)
     }
 }
 
