@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use test_support::{Machine, Peer, RawDrv, RawLimits, without_colours};
+use test_support::{Machine, Peer, RawDrv, RawLimits, with_each_release, without_colours};
 
 use crate::site::{Builder, CONFINED, stocked};
 
@@ -232,7 +232,7 @@ fn leftovers(machine: &Machine, drv: &RawDrv, builder: Builder<'_>) -> Option<St
 
 fn answers(builder: Builder<'_>) {
     // Later releases refuse to instantiate what is wrong.
-    let Some(maker) = crate::site::release("2.8") else {
+    let Some(maker) = Peer::on_machines("2.8") else {
         return;
     };
     let stock = Stock::new(maker);

@@ -122,7 +122,7 @@ self-outputs = make "self-outputs" {
 /// as 2.8 has, and as the releases after 2.34.
 #[test]
 fn paths_of_contents_that_name_themselves_are_those_of_2_8() {
-    let Some(peer) = crate::site::release("2.8") else {
+    let Some(peer) = Peer::on_machines("2.8") else {
         return;
     };
     let machine = confined();

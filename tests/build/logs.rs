@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use test_support::{Peer, RawLimits, ServeSession, poll_until, run_ok};
+use test_support::{Peer, RawLimits, ServeSession, poll_until, run_ok, with_each_release};
 
 use crate::place::{Place, Who};
 use crate::processes::{wait_for, wait_until_gone, with_words};

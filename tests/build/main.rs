@@ -9,8 +9,6 @@
     reason = "helpers of tests fail the test that called them, and read SOAK themselves"
 )]
 
-#[macro_use]
-mod site;
 mod commands;
 mod crowd;
 mod direct;
@@ -23,5 +21,6 @@ mod processes;
 mod refusals;
 mod remote;
 mod resources;
+mod site;
 mod slots;
 mod store_rows;

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use test_support::{Machine, Peer, RawDrv, RawLimits, Workshop, run, without_colours};
+use test_support::{
+    Machine, Peer, RawDrv, RawLimits, Workshop, run, with_each_release, without_colours,
+};
 
 use crate::site::{Builder, CONFINED, confined, ours, stocked};
 
@@ -31,7 +33,7 @@ fn assert_nothing_left(machine: &Machine, drv: &RawDrv) {
 #[test]
 fn attributes_that_are_no_json_are_refused() {
     // Later releases don't instantiate it.
-    let Some(peer) = crate::site::release("2.8") else {
+    let Some(peer) = Peer::on_machines("2.8") else {
         return;
     };
     let shapes = r#"
@@ -154,7 +156,7 @@ fn a_request_that_differs_from_its_derivation() {
     let drv = RawDrv::read(&machine.on_disk(&paths[1]));
     let more = drv.env.iter().find(|(name, _)| name == "more").unwrap();
     let contents = format!("{}\n", more.1);
-    let old = crate::site::release("2.8").into_iter().map(Builder::Real);
+    let old = Peer::on_machines("2.8").into_iter().map(Builder::Real);
     for builder in old.chain([Builder::Ours]) {
         let copy = machine.copy();
         copy.configure(CONFINED);

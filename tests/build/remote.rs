@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::process::Output;
 
-use test_support::{Machine, Peer, Workshop, all_features, nar, run, without_colours};
+use test_support::{
+    Machine, Peer, Workshop, all_features, nar, run, with_each_release, without_colours,
+};
 
 use crate::site::{Builder, confined};
 use crate::store_rows::{Row, rows_of};

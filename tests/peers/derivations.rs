@@ -6,7 +6,7 @@ use std::process::Output;
 
 use nix_base::{ContentAddress, ContentAddressMethod, Hash, HashAlgo, StoreDir};
 use nix_drv::{Derivation, DerivationOutput, Strictness};
-use test_support::{Corpus, Machine, PathToAdd, Peer, nar, run, run_ok};
+use test_support::{Corpus, Machine, PathToAdd, Peer, nar, run, run_ok, with_each_release};
 
 use crate::sides::{Server, ours, ours_on, stock};
 

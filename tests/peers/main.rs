@@ -8,8 +8,6 @@
     reason = "helpers of tests fail the test that called them"
 )]
 
-#[macro_use]
-mod releases;
 mod derivations;
 mod our_client;
 mod our_server;

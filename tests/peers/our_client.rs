@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use test_support::{Corpus, DistantServer, Machine, PathToAdd, Peer, run, run_ok};
+use test_support::{
+    Corpus, DistantServer, Machine, PathToAdd, Peer, run, run_ok, with_each_release,
+};
 
 use crate::sides::{Server, assert_copied, ours, ours_on, outcome, stock};
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use test_support::{Corpus, Machine, Peer, TempStore, nar, run, say};
+use test_support::{Corpus, Machine, Peer, TempStore, nar, run, say, with_each_release};
 
 use crate::sides::{Server, assert_copied, outcome, stock};
 

@@ -3,7 +3,7 @@
 
 use std::os::unix::ffi::OsStrExt;
 
-use test_support::{Machine, Peer, run, run_ok, verify_with};
+use test_support::{Machine, Peer, run, run_ok, verify_with, with_each_release};
 
 use crate::sides::{ours_on, stock};
 

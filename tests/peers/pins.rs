@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, flock, mknodat};
-use test_support::{Machine, PathToAdd, Peer, poll_until, run_ok, verify_with};
+use test_support::{Machine, PathToAdd, Peer, poll_until, run_ok, verify_with, with_each_release};
 
 use crate::sides::{Server, stock};
 

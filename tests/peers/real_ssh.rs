@@ -1,6 +1,6 @@
 //! A real ssh: sshd on 127.0.0.1, a key of its own, a forced command.
 
-use test_support::{Machine, Peer, Sshd, run_ok};
+use test_support::{Machine, Peer, Sshd, run_ok, with_each_release};
 
 use crate::sides::{assert_copied, ours, ours_on, stock};
 

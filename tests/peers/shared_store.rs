@@ -6,6 +6,7 @@ use std::thread;
 
 use test_support::{
     Machine, Message, PathToAdd, Peer, ServeSession, poll_until, run_ok, verify_with,
+    with_each_release,
 };
 
 use crate::sides::{Server, ours_on};

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use test_support::{
     CLIENT_MAGIC, Machine, Message, PathToAdd, Peer, RawDrv, RawLimits, ServeSession, nar, run_ok,
-    verify_with,
+    verify_with, with_each_release,
 };
 
 use crate::site::{confined, force, ours, stocked};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use test_support::{Machine, Peer, RawDrv, RawLimits, run_ok, say, verify_with};
+use test_support::{Machine, Peer, RawDrv, RawLimits, run_ok, say, verify_with, with_each_release};
 
 use crate::closure::{Merged, Size, attributes, in_order};
 use crate::site::{confined, force, is_soak, newest, ours, session, stocked, untrusted};

@@ -10,8 +10,6 @@
     reason = "helpers of tests fail the test that called them, and read SOAK themselves"
 )]
 
-#[macro_use]
-mod site;
 mod closure;
 mod flags;
 mod forged_files;
@@ -19,6 +17,7 @@ mod forgeries;
 mod from_sources;
 mod imports;
 mod proofs;
+mod site;
 mod tricks;
 mod two_keys;
 mod views;

@@ -6,34 +6,6 @@ use std::process::Command;
 
 use test_support::{Machine, Peer, ServeSession, Workshop};
 
-/// Makes a test of a function of a `&Peer` for each release, in a module of that name.
-macro_rules! with_each_release {
-    ($name:ident: $body:expr) => {
-        mod $name {
-            use super::*;
-
-            with_each_release!(@one nix_2_3 "2.3": $body);
-            with_each_release!(@one nix_2_8 "2.8": $body);
-            with_each_release!(@one nix_2_26 "2.26": $body);
-            with_each_release!(@one newest_nix "newest": $body);
-        }
-    };
-    (@one $test:ident $label:literal: $body:expr) => {
-        #[test]
-        fn $test() {
-            if let Some(peer) = $crate::site::release($label) {
-                let body: fn(&Peer) = $body;
-                body(peer);
-            }
-        }
-    };
-}
-
-/// The release, if it and machines to run it on are here. What is missing has been said.
-pub(crate) fn release(label: &str) -> Option<&'static Peer> {
-    Peer::find(label).filter(|_| Machine::available())
-}
-
 /// The newest release that is here, as the maker of derivations and the judge.
 pub(crate) fn newest() -> Option<&'static Peer> {
     Peer::all().last().filter(|_| Machine::available())

@@ -15,6 +15,7 @@ mod machine;
 pub mod nar;
 mod one_byte;
 mod peer;
+mod releases;
 mod say;
 mod session;
 mod sha256;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use crate::machine::Machine;
 use crate::say::say_missing;
 
 /// A release of real Nix, unpacked under `$NIX_PEERS_DIR` or
@@ -35,6 +36,11 @@ impl Peer {
     /// In continuous integration, if one is missing.
     pub fn required() -> Vec<&'static Self> {
         ["2.8", "2.26"].into_iter().filter_map(Self::find).collect()
+    }
+
+    /// The release, if it and machines to run it on are here. What is missing has been said.
+    pub fn on_machines(label: &str) -> Option<&'static Self> {
+        Self::find(label).filter(|_| Machine::available())
     }
 
     /// The release with this label: `2.3`, `2.8`, `2.26`, or `newest` for
