@@ -242,7 +242,7 @@ struct Held;
 /// Large transactions write much less than many small ones: most of them change most pages.
 /// When somebody waits for one of their paths they end early; those who only want to write
 /// wait for the end of the transaction.
-const FIRST_BATCH: usize = 1024;
+const FIRST_BATCH: usize = 64;
 const LARGEST_BATCH: usize = 1 << 15;
 const SHORT_TRANSACTION: Duration = Duration::from_millis(150);
 const LONG_TRANSACTION: Duration = Duration::from_millis(500);
