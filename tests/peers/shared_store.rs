@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use test_support::{
-    Machine, Message, PathToAdd, Peer, ServeSession, poll_until, run_ok, verify_with,
-    with_each_release,
+    Machine, Message, PathToAdd, Peer, ServeSession, collect_really, poll_until, run_ok,
+    verify_with, with_each_release,
 };
 
 use crate::sides::{Server, ours_on};
@@ -110,7 +110,7 @@ impl<'a> Run<'a> {
 
     fn collect(&self) {
         while !self.finished.load(Ordering::SeqCst) {
-            run_ok(self.machine.nix_store(self.peer, ["--gc"]));
+            collect_really(self.machine.nix_store(self.peer, ["--gc"]));
             self.collections.fetch_add(1, Ordering::SeqCst);
         }
     }

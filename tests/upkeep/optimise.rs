@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 
 use nix_base::StorePathName;
-use test_support::{Peer, TempStore, Traced, nar, run, run_and_kill_at, run_ok};
+use test_support::{Peer, TempStore, Traced, collect_really, nar, run, run_and_kill_at, run_ok};
 
 use crate::fixture::{NIX_SERVE, Stock, copy, nix_serve, open, say};
 
@@ -371,19 +370,6 @@ fn an_ordinary_user_can_optimise_too() {
     assert_eq!(verified.code, Some(0), "{verified:?}");
 }
 
-/// Collects with real Nix. Its newer releases sometimes end by `std::terminate` when clients
-/// come and go, whoever those are; what they leave is looked at all the same.
-fn really_collect(peer: &Peer, store: &TempStore) {
-    let mut collect = peer.command("nix-store");
-    collect.args(["--gc", "--store", &store.address()]);
-    let output = collect.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    match output.status.signal() {
-        Some(signal) => test_support::say(&format!("nix {peer:?} died by signal {signal}: {said}")),
-        None => assert!(output.status.success(), "{said}"),
-    }
-}
-
 /// Whoever loses a race says nothing (REL-25): paths come and go while files are shared.
 #[test]
 fn beside_additions_and_collections_nothing_fails() {
@@ -403,7 +389,11 @@ fn beside_additions_and_collections_nothing_fails() {
             let mut round = 0;
             while !is_done.load(order) {
                 match peers.get(round % (peers.len() + 1)) {
-                    Some(peer) => really_collect(peer, &store),
+                    Some(peer) => {
+                        let mut collect = peer.command("nix-store");
+                        collect.args(["--gc", "--store", &store.address()]);
+                        collect_really(collect);
+                    }
                     None => {
                         let mut collect = Command::new(NIX_SERVE);
                         collect.args(["gc", "--store", &store.address()]);

@@ -1,8 +1,6 @@
 //! Those that add, collect and optimise until the end.
 
-use std::os::unix::process::ExitStatusExt;
-
-use test_support::{Peer, run, run_ok};
+use test_support::{Peer, collect_really, run_ok};
 
 use super::stage::{Stage, count};
 
@@ -26,17 +24,11 @@ pub(super) fn collect_with_real(stage: &Stage, peers: &[&Peer]) {
         if stage.is_over() {
             return;
         }
-        let output = stage.while_disturbed(|| run(stage.machine.nix_store(peer, ["--gc"])));
-        // With 2.8 and 2.34 the thread that hears of new roots may die with the client it
-        // listens to, and takes the collector with it.
-        let said = String::from_utf8_lossy(&output.stderr);
-        if output.status.signal().is_some() || said.contains("Nix crashed") {
-            count(&stage.counts.crashes);
-            continue;
-        }
-        let last: Vec<&str> = said.lines().rev().take(5).collect();
-        assert!(output.status.success(), "{}: {last:?}", output.status);
-        count(&stage.counts.real_collections);
+        let collect = || collect_really(stage.machine.nix_store(peer, ["--gc"]));
+        count(match stage.while_disturbed(collect) {
+            true => &stage.counts.real_collections,
+            false => &stage.counts.crashes,
+        });
     }
 }
 

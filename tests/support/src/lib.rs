@@ -37,4 +37,6 @@ pub use say::{is_ci, poll_until, say, say_missing};
 pub use session::{CLIENT_MAGIC, Ended, RawPathInfo, SERVER_MAGIC, ServeSession};
 pub use sshd::Sshd;
 pub use temp_store::TempStore;
-pub use verify::{VerifyReport, assert_same_contents, run, run_ok, verify_command, verify_with};
+pub use verify::{
+    VerifyReport, assert_same_contents, collect_really, run, run_ok, verify_command, verify_with,
+};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use rustix::time::Timespec;
 use crate::machine::Machine;
 use crate::nar;
 use crate::peer::Peer;
+use crate::say::say;
 use crate::temp_store::TempStore;
 
 /// What real Nix said about a store.
@@ -121,6 +123,26 @@ pub fn run_ok(command: Command) -> Vec<String> {
         .lines()
         .map(str::to_owned)
         .collect()
+}
+
+/// Runs a collection of real Nix; false if that ended by itself.
+///
+/// The thread of Nix since 2.8 that hears of new roots may die with the client it listens to,
+/// whoever that is, and takes the collector with it (`std::terminate`).
+///
+/// # Panics
+/// If it fails otherwise.
+#[track_caller]
+pub fn collect_really(command: Command) -> bool {
+    let output = run(command);
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.signal().is_some() || said.contains("Nix crashed") {
+        say(&format!("a collector of real Nix died: {}", output.status));
+        return false;
+    }
+    let last: Vec<&str> = said.lines().rev().take(5).collect();
+    assert!(output.status.success(), "{}: {last:?}", output.status);
+    true
 }
 
 /// `nix-store --verify --check-contents` of a release on a machine.

@@ -192,8 +192,8 @@ fn push_line(pending: &mut Vec<u8>, line: &[u8]) {
     pending.push(b'\n');
 }
 
-/// How long a client may read nothing once the build has ended.
-pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a client may read nothing once the build has ended: a network may stall for seconds.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a log of another process is looked at, and whether a client reads again.
 const POLL: Duration = Duration::from_millis(25);
 const BLOCK: usize = 64 * 1024;
