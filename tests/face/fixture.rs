@@ -19,12 +19,12 @@ impl Fixture {
     /// A store made by `peer`.
     pub(crate) fn new(peer: &Peer) -> Self {
         let machine = Machine::new_in(&fast_directory());
-        for place in ["nix/work", "nix/home"] {
+        for place in ["nix/scratch", "nix/home"] {
             fs::create_dir_all(machine.path(place)).unwrap();
         }
-        fs::write(machine.path("nix/work/fixture.nix"), EXPRESSION).unwrap();
+        fs::write(machine.path("nix/scratch/fixture.nix"), EXPRESSION).unwrap();
         machine.configure(CONFINED);
-        let tools = machine.path("nix/work/tools");
+        let tools = machine.path("nix/scratch/tools");
         fs::create_dir(&tools).unwrap();
         let program = busybox().expect("a static busybox lies beside the peers");
         fs::copy(program, tools.join("busybox")).unwrap();
@@ -75,7 +75,7 @@ impl Fixture {
     fn build(&self, peer: &Peer) {
         let drvs = BUILT.map(|name| self.path(&format!("{name}.drv")));
         run_ok(self.real(peer, "nix-store", ["-r"].into_iter().chain(drvs)));
-        let link = ["-r", "--add-root", "/nix/work/result", "--indirect"];
+        let link = ["-r", "--add-root", "/nix/scratch/result", "--indirect"];
         run_ok(self.real(
             peer,
             "nix-store",
@@ -91,7 +91,7 @@ impl Fixture {
     }
 
     fn add_sources(&mut self, peer: &Peer) {
-        let work = self.machine.path("nix/work");
+        let work = self.machine.path("nix/scratch");
         fs::create_dir(work.join("files")).unwrap();
         fs::write(work.join("files/plain"), "plain\n").unwrap();
         fs::write(work.join("file with blanks"), "odd name\n").unwrap();
@@ -122,9 +122,9 @@ impl Fixture {
             &format!("{roots}/sub/inside"),
         );
         link(&format!("{INVALID}-nothing"), &format!("{roots}/invalid"));
-        link("/nix/work/gone", &format!("{roots}/dangling"));
-        link("/nix/work/gone", &format!("{roots}/auto/stale"));
-        link("/nix/work/files", &format!("{roots}/directory"));
+        link("/nix/scratch/gone", &format!("{roots}/dangling"));
+        link("/nix/scratch/gone", &format!("{roots}/auto/stale"));
+        link("/nix/scratch/files", &format!("{roots}/directory"));
         let base_name = self.path("other").rsplit('/').next().unwrap();
         let file = self.machine.path("nix").join(roots).join(base_name);
         fs::write(file, "").unwrap();
@@ -152,7 +152,7 @@ impl Fixture {
         program: &str,
         words: impl IntoIterator<Item = S>,
     ) -> Command {
-        let script = "cd /nix/work && exec \"$@\"";
+        let script = "cd /nix/scratch && exec \"$@\"";
         let mut command = self.machine.command("sh", ["-c", script, "sh"]);
         command.arg(peer.program(program)).args(words);
         command.envs(peer.environment()).env("HOME", "/nix/home");

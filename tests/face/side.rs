@@ -154,7 +154,7 @@ impl Side {
     ) -> Vec<Seen> {
         let files = tempfile::tempdir().unwrap();
         let file = |number: usize, kind: &str| files.path().join(format!("{number}.{kind}"));
-        let mut script = String::from("cd /nix/work\n");
+        let mut script = String::from("cd /nix/scratch\n");
         for (number, case) in cases.iter().enumerate() {
             assert!(case.before.is_empty(), "'{}' changes something", case.name);
             let program = self.program(case, machine);
@@ -270,6 +270,6 @@ fn compared_lines(stderr: &str, errors: Errors) -> String {
     text
 }
 
-const SCRIPT: &str = "cd /nix/work && eval \"$BEFORE\" && unset BEFORE && exec \"$@\"";
+const SCRIPT: &str = "cd /nix/scratch && eval \"$BEFORE\" && unset BEFORE && exec \"$@\"";
 
 const NIX_SERVE: &str = env!("CARGO_BIN_EXE_nix-serve");

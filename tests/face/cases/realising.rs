@@ -85,7 +85,7 @@ pub(super) fn cases() -> Vec<Case> {
         ),
         change(
             "realise/add-root/absolute",
-            "-r --add-root /nix/work/deep/root {lib.drv}",
+            "-r --add-root /nix/scratch/deep/root {lib.drv}",
         ),
         change(
             "realise/add-root/of-gcroots",
