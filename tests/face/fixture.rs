@@ -91,12 +91,12 @@ impl Fixture {
     }
 
     fn add_sources(&mut self, peer: &Peer) {
-        let work = self.machine.path("nix/scratch");
-        fs::create_dir(work.join("files")).unwrap();
-        fs::write(work.join("files/plain"), "plain\n").unwrap();
-        fs::write(work.join("file with blanks"), "odd name\n").unwrap();
-        fs::write(work.join("added"), "added\n").unwrap();
-        std::os::unix::fs::symlink("plain", work.join("files/link")).unwrap();
+        let scratch = self.machine.path("nix/scratch");
+        fs::create_dir(scratch.join("files")).unwrap();
+        fs::write(scratch.join("files/plain"), "plain\n").unwrap();
+        fs::write(scratch.join("file with blanks"), "odd name\n").unwrap();
+        fs::write(scratch.join("added"), "added\n").unwrap();
+        std::os::unix::fs::symlink("plain", scratch.join("files/link")).unwrap();
         let paths = run_ok(self.real(peer, "nix-store", ["--add", "added", "files"]));
         for (name, path) in ["added", "files"].into_iter().zip(paths) {
             self.paths.insert(name.to_owned(), path);
@@ -140,10 +140,10 @@ impl Fixture {
             let place = format!("{profiles}/per-user/root/tools-{}-link", number + 1);
             link(self.path(name), &place);
         }
-        link(self.path("base"), "work/to-base");
-        link("to-base", "work/to-link");
-        link("/etc/hostname", "work/outside");
-        link("nowhere", "work/to-nothing");
+        link(self.path("base"), "scratch/to-base");
+        link("to-base", "scratch/to-link");
+        link("/etc/hostname", "scratch/outside");
+        link("nowhere", "scratch/to-nothing");
     }
 
     fn real<S: AsRef<OsStr>>(

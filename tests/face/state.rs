@@ -14,7 +14,7 @@ pub(crate) fn of(machine: &Machine) -> String {
     let mut lines = rows(&machine.path("nix/var/nix/db/db.sqlite"));
     for place in [
         "store",
-        "work",
+        "scratch",
         "var/nix/gcroots",
         "var/nix/profiles",
         "var/log/nix",
