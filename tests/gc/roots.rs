@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -9,69 +10,52 @@ use std::process::{Child, Command, Stdio};
 
 use nix_base::StoreDir;
 use nix_store_core::gc::{RootNote, RootOptions, Roots};
-use nix_store_core::{LocalStore, StoreConfig, StoreLayout};
 use test_support::{
-    Machine, PathToAdd, Peer, ServeSession, TempStore, busybox, nar, poll_until, run, run_ok, say,
+    Machine, PathToAdd, Peer, TempStore, busybox, nar, poll_until, run, run_ok, say,
 };
+
+use crate::real_store::{RealStore, with_each};
 
 /// A store that a real Nix has made, with objects in it.
 struct Site {
-    peer: &'static Peer,
-    store: TempStore,
+    real: RealStore,
     /// What lies outside the store and the state.
     home: PathBuf,
     paths: Vec<String>,
 }
 
+impl Deref for Site {
+    type Target = RealStore;
+
+    fn deref(&self) -> &RealStore {
+        &self.real
+    }
+}
+
 impl Site {
     fn new(peer: &'static Peer) -> Self {
-        let store = TempStore::new();
-        let home = store.root().join("home");
+        let real = RealStore::new(peer);
+        let home = real.store.root().join("home");
         fs::create_dir(&home).unwrap();
-        let mut site = Self {
-            peer,
-            store,
-            home,
-            paths: Vec::new(),
-        };
-        let mut server = site.server();
         // Processes of other tests must not name our paths.
-        let seed = site.store.root().to_string_lossy().into_owned();
-        for number in 0..4 {
+        let seed = real.store.root().to_string_lossy().into_owned();
+        let object = |number| {
             let file = nar::regular(format!("{seed} {number}").as_bytes());
             let tree = nar::directory(&[(b"file", file)]);
             let mut path = PathToAdd::from_nar(String::new(), tree);
             // Hexadecimal digits are digits of base 32 as well, but for one.
             let digits = path.nar_hash[..32].replace('e', "z");
             path.path = format!("/nix/store/{digits}-root-{number}");
-            server.add(&path);
-            site.paths.push(path.path);
-        }
-        server.finish_ok();
-        site
+            path
+        };
+        let paths: Vec<PathToAdd> = (0..4).map(object).collect();
+        real.add(&paths);
+        let paths = paths.into_iter().map(|path| path.path).collect();
+        Self { real, home, paths }
     }
 
     fn each(test: impl Fn(&Self)) {
-        for peer in Peer::all() {
-            say(&format!("beside Nix {}", peer.version()));
-            test(&Self::new(peer));
-        }
-    }
-
-    fn nix_store(&self, arguments: &[&str]) -> Command {
-        let mut command = self.peer.command("nix-store");
-        command.args(["--store", &self.store.address()]);
-        command.args(arguments);
-        command
-    }
-
-    fn server(&self) -> ServeSession {
-        ServeSession::open(self.nix_store(&["--serve", "--write"]), 5)
-    }
-
-    fn open(&self) -> LocalStore {
-        let layout = StoreLayout::chroot(StoreDir::default(), self.store.root());
-        LocalStore::open(StoreConfig::new(layout)).unwrap()
+        with_each(|peer| test(&Self::new(peer)));
     }
 
     fn state(&self, below: impl AsRef<Path>) -> PathBuf {

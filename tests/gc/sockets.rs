@@ -1,57 +1,44 @@
 //! Our collector's locks beside live owners of temporary roots, and beside real collectors.
 
 use std::fs::{self, File};
+use std::ops::Deref;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use nix_base::{StoreDir, StorePath};
 use nix_store_core::gc::{GcAction, GcOptions, GcProgress};
 use nix_store_core::lock::{CollectorLocks, Pending, Wait};
-use nix_store_core::{LocalStore, StoreConfig, StoreLayout};
-use test_support::{Message, PathToAdd, Peer, ServeSession, TempStore, poll_until, run_ok, say};
+use test_support::{Message, PathToAdd, Peer, ServeSession, poll_until, run_ok, say};
+
+use crate::real_store::{RealStore, with_each};
 
 /// A store that a real Nix has made, with a few paths in it.
 struct Site {
-    peer: &'static Peer,
-    store: TempStore,
+    real: RealStore,
     paths: Vec<String>,
+}
+
+impl Deref for Site {
+    type Target = RealStore;
+
+    fn deref(&self) -> &RealStore {
+        &self.real
+    }
 }
 
 impl Site {
     fn new(peer: &'static Peer) -> Self {
-        let store = TempStore::new();
+        let real = RealStore::new(peer);
         let paths = (0..4).map(|n| PathToAdd::numbered("gc", n, b"object"));
         let paths: Vec<PathToAdd> = paths.collect();
-        let site = Self {
-            peer,
-            store,
-            paths: paths.iter().map(|path| path.path.clone()).collect(),
-        };
-        let mut server = site.server();
-        for path in &paths {
-            server.add(path);
-        }
-        server.finish_ok();
-        site
+        real.add(&paths);
+        let paths = paths.into_iter().map(|path| path.path).collect();
+        Self { real, paths }
     }
 
     fn each(test: impl Fn(&Self)) {
-        for peer in Peer::all() {
-            say(&format!("beside Nix {}", peer.version()));
-            test(&Self::new(peer));
-        }
-    }
-
-    fn nix_store(&self, arguments: &[&str]) -> Command {
-        let mut command = self.peer.command("nix-store");
-        command.args(["--store", &self.store.address()]);
-        command.args(arguments);
-        command
-    }
-
-    fn server(&self) -> ServeSession {
-        ServeSession::open(self.nix_store(&["--serve", "--write"]), 5)
+        with_each(|peer| test(&Self::new(peer)));
     }
 
     /// A server that holds temporary roots already.
@@ -89,16 +76,19 @@ impl Site {
         path.symlink_metadata().is_ok()
     }
 
-    fn open(&self) -> LocalStore {
-        let layout = StoreLayout::chroot(StoreDir::default(), self.store.root());
-        LocalStore::open(StoreConfig::new(layout)).unwrap()
-    }
-
     /// Deletes a path as a collector does; the caller has begun.
     fn delete(&self, number: usize, pending: Pending) {
         self.open().db().invalidate(&self.path(number)).unwrap();
         fs::remove_file(self.store.on_disk(&self.paths[number])).unwrap();
         drop(pending);
+    }
+
+    /// Asks a server for a path that `locks` is deleting, and waits until that is known.
+    fn ask_and_be_heard(&self, owner: &mut ServeSession, number: usize, locks: &CollectorLocks) {
+        self.ask(owner, number);
+        poll_until("the root to be heard", || {
+            locks.is_temp_root(self.path(number).hash()).then_some(())
+        });
     }
 
     /// Asks a server to look up a path with lock, and doesn't wait for the answer.
@@ -205,10 +195,7 @@ fn a_real_server_hears_of_a_path_that_is_being_deleted_when_it_is_gone() {
         let mut owner = site.owner_of(0);
         let locks = site.collector();
         let pending = locks.begin(site.path(1).hash()).unwrap();
-        site.ask(&mut owner, 1);
-        poll_until("the root to be heard", || {
-            locks.is_temp_root(site.path(1).hash()).then_some(())
-        });
+        site.ask_and_be_heard(&mut owner, 1, &locks);
         // Others don't wait.
         let mut other = site.owner_of(2);
         assert!(!owner.has_output());
@@ -235,10 +222,7 @@ fn real_servers_go_on_when_our_collector_ends_without_an_answer() {
         let mut owner = site.owner_of(0);
         let locks = site.collector();
         let pending = locks.begin(site.path(1).hash()).unwrap();
-        site.ask(&mut owner, 1);
-        poll_until("the root to be heard", || {
-            locks.is_temp_root(site.path(1).hash()).then_some(())
-        });
+        site.ask_and_be_heard(&mut owner, 1, &locks);
         drop(locks);
         assert_eq!(answer(&mut owner), [site.paths[1].as_str()]);
         drop(pending);
