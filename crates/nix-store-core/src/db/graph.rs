@@ -1,6 +1,7 @@
 //! The whole reference graph in memory: every table is walked once, and the rows are joined
 //! by their numbers.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use nix_base::store_path::HASH_DIGITS;
@@ -177,8 +178,8 @@ impl StoreGraph {
     /// The place of `path`, if it is valid.
     #[must_use]
     pub fn find(&self, path: &StorePath) -> Option<u32> {
-        let mut places = self.with_hash(path.hash());
-        places.find(|&place| self.path(place) == path)
+        let near = self.with_key(key(path.hash()));
+        self.search(near, |other| other.cmp(path))
     }
 
     /// The place of the path with this base name, if it is valid.
@@ -187,10 +188,9 @@ impl StoreGraph {
         let (digits, rest) = name.split_at_checked(HASH_DIGITS)?;
         let name = rest.strip_prefix(b"-")?;
         let key = u64::from_be_bytes(*digits.first_chunk()?);
-        let mut places = self.with_key(key);
-        places.find(|&place| {
-            let path = self.path(place);
-            path.hash().as_str().as_bytes() == digits && path.name().as_str().as_bytes() == name
+        self.search(self.with_key(key), |path| {
+            let hash = path.hash().as_str().as_bytes().cmp(digits);
+            hash.then_with(|| path.name().as_str().as_bytes().cmp(name))
         })
     }
 
@@ -207,11 +207,20 @@ impl StoreGraph {
     /// The places of the paths whose hash begins with `key`.
     fn with_key(&self, key: u64) -> Range<u32> {
         let start = self.keys.partition_point(|&other| other < key);
-        let count = self.keys[start..]
-            .iter()
-            .take_while(|&&other| other == key)
-            .count();
+        let rest = &self.keys[start..];
+        // Hardly ever more than one, but who makes up hashes may give all the same beginning.
+        let count = match rest.get(1) {
+            Some(&second) if second == key => rest.partition_point(|&other| other == key),
+            _ => usize::from(rest.first() == Some(&key)),
+        };
         small(start)..small(start + count)
+    }
+
+    /// The place in `near` whose path is equal by `order`.
+    fn search(&self, near: Range<u32>, order: impl FnMut(&StorePath) -> Ordering) -> Option<u32> {
+        let paths = &self.paths[near.start as usize..near.end as usize];
+        let found = paths.binary_search_by(order).ok()?;
+        Some(near.start + small(found))
     }
 
     /// What the path at `place` refers to, itself included if it does.

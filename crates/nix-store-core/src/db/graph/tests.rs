@@ -129,6 +129,46 @@ fn finds_paths_by_name_and_by_hash() {
 }
 
 #[test]
+fn hashes_may_begin_alike() {
+    let dir = StoreDir::default();
+    let path = |last: char, name: &str| -> StorePath {
+        let digits = format!("{}{last}", "a".repeat(31));
+        dir.parse(format!("/nix/store/{digits}-{name}")).unwrap()
+    };
+    let fresh = Fresh::new();
+    let mut paths = Vec::new();
+    for last in "cfkz".chars() {
+        paths.extend(["bin", "dev", "lib"].map(|name| path(last, name)));
+    }
+    for path in &paths {
+        let info = UnkeyedValidPathInfo::new(NarHash::from_bytes([7; 32]), 120);
+        let info = ValidPathInfo {
+            path: path.clone(),
+            info,
+        };
+        fresh.db.register(&[info.into()]).unwrap();
+    }
+    let graph = fresh.db.load_graph().unwrap();
+    for path in &paths {
+        let place = graph.find(path).unwrap();
+        assert_eq!(graph.path(place), path);
+        assert_eq!(
+            graph.find_base_name(path.base_name().as_bytes()),
+            Some(place)
+        );
+        let same = graph.with_hash(path.hash());
+        assert_eq!(same.len(), 3);
+        assert!(same.contains(&place));
+    }
+    for absent in [path('d', "bin"), path('c', "zzz"), path('0', "bin")] {
+        assert_eq!(graph.find(&absent), None);
+        let base = absent.base_name();
+        assert_eq!(graph.find_base_name(base.as_bytes()), None);
+    }
+    assert!(graph.with_hash(path('d', "bin").hash()).is_empty());
+}
+
+#[test]
 fn references_to_rows_that_are_gone_lead_nowhere() {
     let fresh = sample();
     fresh.change("insert into Refs (referrer, reference) values (1, 99), (98, 1)");
