@@ -100,7 +100,7 @@ impl Stage {
             let number = self.numbers.fetch_add(1, Ordering::SeqCst);
             // Equal contents under many names: there is something to link.
             let text = format!("contents {}\n", number % 40).repeat(1 + number % 40 * 20);
-            let mut path = PathToAdd::numbered("crwd", number, text.as_bytes());
+            let mut path = PathToAdd::scattered(number, text.as_bytes());
             if number.is_multiple_of(3) {
                 path = PathToAdd::from_nar(path.path, tree(number, &text));
             }
@@ -182,7 +182,7 @@ impl Stage {
 
 /// Whether this is one of the imported paths, or something beside one.
 fn is_item(path: &str) -> bool {
-    path.starts_with("/nix/store/crwd")
+    path.contains("-item-")
 }
 
 fn tree(number: usize, text: &str) -> Vec<u8> {

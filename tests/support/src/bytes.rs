@@ -186,6 +186,14 @@ impl PathToAdd {
         Self::file(&hash_part, &format!("item-{number}"), contents)
     }
 
+    /// A numbered path whose hash part looks like a real one. Real Nix sorts paths into buckets
+    /// by its first eight digits alone: thousands that begin alike, as those of
+    /// [`Self::numbered`] do, make its collector crawl.
+    pub fn scattered(number: usize, contents: &[u8]) -> Self {
+        let digits = crate::sha256::nix32(number.to_string().as_bytes());
+        Self::file(&digits[..32], &format!("item-{number}"), contents)
+    }
+
     /// What `nix-store --add` makes of a file: content-addressed by its archive.
     pub fn added_file(name: &str, contents: &[u8]) -> Self {
         let nar = crate::nar::regular(contents);
