@@ -1,14 +1,21 @@
 //! What the store itself refuses: full, read-only, busy, of another release.
 
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
 
-use test_support::{Message, PathToAdd, ServeSession, TempStore, say};
+use test_support::{Message, PathToAdd, ServeSession, SmallDisk, TempStore};
 
 use crate::program::{add_file, nix_serve, on, run};
 
 fn serve(address: &str) -> ServeSession {
     ServeSession::open(nix_serve(["serve", "--write", "--store", address]), 7)
+}
+
+fn add_to(disk: &SmallDisk, name: &str) -> String {
+    let file = disk.root().join(name);
+    std::fs::write(&file, name).unwrap();
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
+    let words = ["add", file.to_str().unwrap(), "--store", &disk.address()];
+    run(nix_serve(words)).line().to_owned()
 }
 
 /// How a session ends after `request`, which must fail.
@@ -109,12 +116,12 @@ fn a_store_opened_for_reading() {
 
 #[test]
 fn a_read_only_file_system() {
-    let Some(mount) = Mount::tmpfs("a_read_only_file_system", "16m") else {
+    let Some(disk) = SmallDisk::mount("a_read_only_file_system", "16m") else {
         return;
     };
-    let address = mount.address();
-    let file = mount.add("file");
-    mount.remount_read_only();
+    let address = disk.address();
+    let file = add_to(&disk, "file");
+    disk.remount_read_only();
     let path = PathToAdd::numbered("a", 1, b"contents");
     let said = refused(serve(&address), &path.request());
     assert!(said.to_lowercase().contains("read-only"), "{said}");
@@ -124,20 +131,18 @@ fn a_read_only_file_system() {
 
 #[test]
 fn a_full_disk() {
-    let Some(mount) = Mount::tmpfs("a_full_disk", "4m") else {
+    let Some(disk) = SmallDisk::mount("a_full_disk", "4m") else {
         return;
     };
-    let address = mount.address();
-    let file = mount.add("file");
+    let address = disk.address();
+    let file = add_to(&disk, "file");
     let big = PathToAdd::numbered("a", 1, &vec![b'x'; 8 << 20]);
     let said = refused(serve(&address), &big.request());
     assert!(
         said.contains("No space left") && said.contains(&big.path),
         "{said}"
     );
-    let mut names = mount.names();
-    names.retain(|name| name != ".links");
-    assert_eq!(names, [file.rsplit('/').next().unwrap()]);
+    assert_eq!(disk.names(), [file.rsplit('/').next().unwrap()]);
     let mut session = serve(&address);
     let small = PathToAdd::numbered("a", 2, b"small");
     session.add(&small);
@@ -149,66 +154,6 @@ fn a_full_disk() {
         &address,
     ]))
     .lines();
-}
-
-/// A small file system of its own, which only root can have.
-struct Mount {
-    directory: tempfile::TempDir,
-}
-
-impl Mount {
-    fn tmpfs(test: &str, size: &str) -> Option<Self> {
-        let directory = tempfile::tempdir().unwrap();
-        let options = format!("size={size},mode=0755");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
-            .arg(directory.path())
-            .output();
-        if !mounted.is_ok_and(|output| output.status.success()) {
-            say(&format!(
-                "skipped: {test}: no right to mount a small file system"
-            ));
-            return None;
-        }
-        Some(Self { directory })
-    }
-
-    fn address(&self) -> String {
-        format!("local?root={}", self.directory.path().display())
-    }
-
-    fn add(&self, name: &str) -> String {
-        let file = self.directory.path().join(name);
-        std::fs::write(&file, name).unwrap();
-        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
-        let words = ["add", file.to_str().unwrap(), "--store", &self.address()];
-        run(nix_serve(words)).line().to_owned()
-    }
-
-    fn names(&self) -> Vec<String> {
-        let store = self.directory.path().join("nix/store");
-        let entries = std::fs::read_dir(store).unwrap();
-        let mut names: Vec<String> = entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
-
-    fn remount_read_only(&self) {
-        let status = Command::new("mount")
-            .args(["-o", "remount,ro"])
-            .arg(self.directory.path())
-            .status()
-            .unwrap();
-        assert!(status.success());
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.directory.path()).status();
-    }
 }
 
 #[test]

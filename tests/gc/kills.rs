@@ -8,9 +8,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::process::Command;
 
-use test_support::{
-    Message, PathToAdd, Peer, TempStore, Traced, run_and_kill_at, run_ok, say, verify_command,
-};
+use test_support::{Message, PathToAdd, Peer, TempStore, Traced, run_and_kill_at, say};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_nix-serve");
 
@@ -62,7 +60,7 @@ impl Template {
         request.rewind().unwrap();
         let mut serve = Command::new(PROGRAM);
         serve
-            .args(["serve", "--write", "--store", &unflushed(&store)])
+            .args(["serve", "--write", "--store", &store.unflushed_address()])
             .args(["--option", "auto-optimise-store", "true"])
             .stdin(request)
             .stdout(std::process::Stdio::null());
@@ -75,21 +73,9 @@ impl Template {
         Self { store, live }
     }
 
-    /// A store of its own for one run.
-    fn copy(&self) -> TempStore {
-        let copy = TempStore::new();
-        let from = self.store.root().join("nix");
-        let mut cp = Command::new("cp");
-        run_ok({
-            cp.arg("-a").arg(from).arg(copy.root());
-            cp
-        });
-        copy
-    }
-
     fn run_and_kill(&self, store: &TempStore, at: u64) -> Traced {
         let input = File::open("/dev/null").unwrap();
-        let arguments = ["gc", "--store", &unflushed(store)];
+        let arguments = ["gc", "--store", &store.unflushed_address()];
         run_and_kill_at(OsStr::new(PROGRAM), &arguments, input, at)
     }
 
@@ -106,7 +92,7 @@ impl Template {
     /// Another collection leaves what is alive, and nothing else.
     fn assert_one_more_is_enough(&self, store: &TempStore, what: &str) {
         let mut collect = Command::new(PROGRAM);
-        collect.args(["gc", "--store", &unflushed(store)]);
+        collect.args(["gc", "--store", &store.unflushed_address()]);
         let output = collect.output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{what}: {stderr}");
@@ -125,34 +111,12 @@ impl Template {
     }
 }
 
-/// What a kill leaves doesn't depend on flushes, and a test has no patience for them.
-fn unflushed(store: &TempStore) -> String {
-    format!("{}&durability=none", store.address())
-}
-
-/// Real Nix of release `peer` finds nothing wrong, and neither do we.
-fn assert_clean(store: &TempStore, peer: &Peer, what: &str) {
-    let mut ours = Command::new(PROGRAM);
-    ours.args(["verify", "--check-contents", "--store", &store.address()]);
-    let output = ours.output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{what}: {stderr}");
-    let mut theirs = peer.command("nix-store");
-    theirs.args(["--store", &store.address(), "--verify", "--check-contents"]);
-    let report = verify_command(theirs);
-    assert!(
-        report.success && report.problems.is_empty(),
-        "{what}: {}",
-        report.stderr
-    );
-}
-
 #[test]
 fn killed_at_any_system_call_a_collection_leaves_a_clean_store_and_what_is_alive() {
     let peers: Vec<&Peer> = Peer::all().iter().collect();
     assert!(!peers.is_empty(), "no real Nix to verify with");
     let template = Template::new(100, 20);
-    let whole = template.copy();
+    let whole = template.store.copy();
     let Traced::Ended { status: 0, calls } = template.run_and_kill(&whole, u64::MAX) else {
         panic!("the collection fails without a kill");
     };
@@ -164,13 +128,13 @@ fn killed_at_any_system_call_a_collection_leaves_a_clean_store_and_what_is_alive
     };
     let mut points = 0;
     for at in (1..=calls).step_by(step) {
-        let store = template.copy();
+        let store = template.store.copy();
         let what = format!("collection killed at system call {at} of {calls}");
         // With two threads the number of calls differs from run to run.
         if let Traced::Ended { status, .. } = template.run_and_kill(&store, at) {
             assert_eq!(status, 0, "{what}");
         }
-        assert_clean(&store, peers[points % peers.len()], &what);
+        store.assert_clean(PROGRAM, peers[points % peers.len()], &what);
         template.assert_alive(&store, &what);
         template.assert_one_more_is_enough(&store, &what);
         points += 1;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use test_support::{Peer, TempStore, Traced, run_and_kill_at, run_ok, say};
 
-use super::kills::{assert_clean, step};
+use super::kills::step;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_nix-serve");
 
@@ -67,19 +67,8 @@ impl Template {
         }
     }
 
-    /// A store of its own for one run.
-    fn copy(&self) -> TempStore {
-        let copy = TempStore::new();
-        let from = self.store.root().join("nix");
-        run_ok(command(
-            "cp",
-            ["-a".as_ref(), from.as_os_str(), copy.root().as_os_str()],
-        ));
-        copy
-    }
-
     fn arguments(&self, store: &TempStore) -> Vec<String> {
-        let address = format!("{}&durability=none", store.address());
+        let address = store.unflushed_address();
         let mut arguments = vec!["build", "--no-link", "--store", &address];
         // Users of the automatic range, whatever this machine's configuration says.
         arguments.extend(["--option", "build-users-group", "", "-Q", &self.drv]);
@@ -141,14 +130,14 @@ fn process_with(marker: &str) -> Option<String> {
 
 fn kill_everywhere(template: &Template) -> u64 {
     let peers: Vec<&Peer> = Peer::all().iter().collect();
-    let whole = template.copy();
+    let whole = template.store.copy();
     let Traced::Ended { status, calls } = template.run_and_kill(&whole, u64::MAX) else {
         panic!("{}: killed by nobody", template.drv);
     };
     assert_eq!(status, template.status, "{}", template.drv);
     let mut points = 0;
     for at in (1..=calls).step_by(usize::try_from(step()).unwrap()) {
-        let store = template.copy();
+        let store = template.store.copy();
         let what = format!("{} killed at system call {at} of {calls}", template.drv);
         // With several threads the number of calls differs from run to run.
         if let Traced::Ended { status, .. } = template.run_and_kill(&store, at) {
@@ -156,7 +145,7 @@ fn kill_everywhere(template: &Template) -> u64 {
         }
         template.assert_nothing_runs(&what);
         let peer = peers[usize::try_from(points).unwrap() % peers.len()];
-        assert_clean(&store, peer, &what);
+        store.assert_clean(PROGRAM, peer, &what);
         let retried = template.retry(&store);
         template.assert_outcome(&store, &retried, &what);
         points += 1;

@@ -8,9 +8,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::process::Command;
 
-use test_support::{
-    Message, PathToAdd, Peer, TempStore, Traced, run_and_kill_at, run_ok, say, verify_command,
-};
+use test_support::{Message, PathToAdd, Peer, TempStore, Traced, run_and_kill_at, run_ok, say};
 
 pub(super) const SERVER: &str = env!("CARGO_BIN_EXE_nix-serve");
 
@@ -57,7 +55,7 @@ pub(super) fn import(count: usize, commit_each: bool) -> Import {
 
 impl Import {
     fn run_and_kill(&self, store: &TempStore, at: u64) -> Traced {
-        let arguments = ["serve", "--write", "--store", &unflushed(store)];
+        let arguments = ["serve", "--write", "--store", &store.unflushed_address()];
         let input = File::open(self.request.path()).unwrap();
         run_and_kill_at(OsStr::new(SERVER), &arguments, input, at)
     }
@@ -66,7 +64,7 @@ impl Import {
     fn retry(&self, store: &TempStore, what: &str) {
         let mut serve = Command::new(SERVER);
         serve
-            .args(["serve", "--write", "--store", &unflushed(store)])
+            .args(["serve", "--write", "--store", &store.unflushed_address()])
             .stdin(File::open(self.request.path()).unwrap())
             .stdout(std::process::Stdio::null());
         let output = serve.output().unwrap();
@@ -81,28 +79,6 @@ impl Import {
         check.args(self.paths.iter().map(|path| &path.path));
         assert_eq!(run_ok(check).len(), self.paths.len());
     }
-}
-
-/// What a kill leaves doesn't depend on flushes, and a test has no patience for them.
-fn unflushed(store: &TempStore) -> String {
-    format!("{}&durability=none", store.address())
-}
-
-/// Real Nix of release `peer` finds nothing wrong, and neither do we.
-pub(super) fn assert_clean(store: &TempStore, peer: &Peer, what: &str) {
-    let mut ours = Command::new(SERVER);
-    ours.args(["verify", "--check-contents", "--store", &store.address()]);
-    let output = ours.output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{what}: {stderr}");
-    let mut theirs = peer.command("nix-store");
-    theirs.args(["--store", &store.address(), "--verify", "--check-contents"]);
-    let report = verify_command(theirs);
-    assert!(
-        report.success && report.problems.is_empty(),
-        "{what}: {}",
-        report.stderr
-    );
 }
 
 fn kill_everywhere(name: &str, import: &Import, step: u64) -> u64 {
@@ -129,7 +105,7 @@ fn kill_everywhere(name: &str, import: &Import, step: u64) -> u64 {
             Traced::Ended { status, .. } => assert_eq!(status, 0, "{what}"),
         }
         let peer = peers[usize::try_from(points).unwrap() % peers.len()];
-        assert_clean(&store, peer, &what);
+        store.assert_clean(SERVER, peer, &what);
         import.retry(&store, &what);
         import.assert_complete(&store);
         points += 1;
@@ -168,7 +144,7 @@ fn killed_at_any_system_call_of_its_creation_a_store_can_be_made_again() {
         import.retry(&store, &format!("creation killed at {at}"));
         import.assert_complete(&store);
         if let Some(peer) = Peer::all().last() {
-            assert_clean(&store, peer, &format!("creation killed at {at}"));
+            store.assert_clean(SERVER, peer, &format!("creation killed at {at}"));
         }
     }
 }

@@ -106,18 +106,8 @@ impl Stock {
 
     /// The same store again.
     pub(crate) fn copy(&self) -> TempStore {
-        copy(&self.store)
+        self.store.copy()
     }
-}
-
-/// The same store again.
-pub(crate) fn copy(store: &TempStore) -> TempStore {
-    let copy = TempStore::new();
-    let mut command = Command::new("cp");
-    command.arg("-a").arg(store.root().join("nix"));
-    command.arg(copy.root());
-    run_ok(command);
-    copy
 }
 
 fn make_tree(root: &Path, number: usize) {

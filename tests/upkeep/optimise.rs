@@ -11,7 +11,7 @@ use std::process::Command;
 use nix_base::StorePathName;
 use test_support::{Peer, TempStore, Traced, collect_really, nar, run, run_and_kill_at, run_ok};
 
-use crate::fixture::{NIX_SERVE, Stock, copy, nix_serve, open, say};
+use crate::fixture::{NIX_SERVE, Stock, nix_serve, open, say};
 
 /// A store with many equal files of all kinds.
 fn stock() -> Stock {
@@ -191,7 +191,7 @@ fn what_is_added_is_shared_at_once_on_demand() {
         assert_eq!(links(&ours), links(&theirs), "{}", peer.label());
         assert_eq!(added, our_sharing_of(&theirs, &path[0]), "{}", peer.label());
         let before = leaves(&ours.store_dir());
-        let rest = copy(&ours);
+        let rest = ours.copy();
         assert_eq!(
             our_optimise(&rest)["linkedFiles"],
             real_optimise(peer, &theirs)
@@ -210,14 +210,14 @@ fn our_sharing_of(store: &TempStore, path: &str) -> BTreeMap<String, String> {
 }
 
 fn optimise_and_kill(store: &TempStore, at: u64) -> Traced {
-    let address = format!("{}&durability=none", store.address());
+    let address = store.unflushed_address();
     let words = ["optimise", "--store", &address];
     let input = File::open("/dev/null").unwrap();
     run_and_kill_at(OsStr::new(NIX_SERVE), &words, input, at)
 }
 
 fn add_and_kill(store: &TempStore, source: &Path, at: u64) -> Traced {
-    let address = format!("{}&durability=none", store.address());
+    let address = store.unflushed_address();
     let source = source.display().to_string();
     let words = [
         "add",

@@ -147,7 +147,7 @@ fn without_repair_nothing_is_changed_and_real_nix_sees_the_same() {
         .map(|(path, _)| path.clone())
         .collect();
     for peer in Peer::all() {
-        let named = named_by(peer, &crate::fixture::copy(&broken));
+        let named = named_by(peer, &broken.copy());
         assert_eq!(named, theirs, "{}", peer.label());
     }
 }

@@ -10,7 +10,7 @@ use test_support::{Peer, TempStore, Traced, nar, run_and_kill_at};
 use crate::fixture::{NIX_SERVE, Stock, damage, nix_serve, say};
 
 fn repair_and_kill(broken: &TempStore, source: &str, at: u64) -> Traced {
-    let address = format!("{}&durability=none", broken.address());
+    let address = broken.unflushed_address();
     let words = [
         "verify",
         "--check-metadata",
@@ -43,7 +43,7 @@ fn a_killed_repair_leaves_each_object_old_or_new() {
     let broken = stock.copy();
     damage(&stock, &broken, 4, 4);
     let (old, new) = (contents(&stock, &broken), contents(&stock, &stock.store));
-    let whole = crate::fixture::copy(&broken);
+    let whole = broken.copy();
     let Traced::Ended { status: 0, calls } = repair_and_kill(&whole, &source, u64::MAX) else {
         panic!("the repair fails without a kill");
     };
@@ -55,7 +55,7 @@ fn a_killed_repair_leaves_each_object_old_or_new() {
     };
     let mut kills = 0;
     for at in (1..=calls).step_by(step) {
-        let store = crate::fixture::copy(&broken);
+        let store = broken.copy();
         if repair_and_kill(&store, &source, at) == Traced::Killed {
             kills += 1;
         }

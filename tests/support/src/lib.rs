@@ -19,6 +19,7 @@ mod releases;
 mod say;
 mod session;
 mod sha256;
+mod small_disk;
 mod sshd;
 mod temp_store;
 pub mod transcript;
@@ -35,6 +36,7 @@ pub use one_byte::OneByteReader;
 pub use peer::{Peer, busybox};
 pub use say::{is_ci, poll_until, say, say_missing};
 pub use session::{CLIENT_MAGIC, Ended, RawPathInfo, SERVER_MAGIC, ServeSession};
+pub use small_disk::SmallDisk;
 pub use sshd::Sshd;
 pub use temp_store::TempStore;
 pub use verify::{

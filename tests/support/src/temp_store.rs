@@ -1,8 +1,12 @@
 //! A chroot store in a temporary directory.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use tempfile::TempDir;
+
+use crate::peer::Peer;
+use crate::verify::{run, run_ok, verify_command};
 
 /// A store address of the form `local?root=DIR`, with the directory behind it.
 ///
@@ -34,6 +38,46 @@ impl TempStore {
     /// The store address, `local?root=DIR`.
     pub fn address(&self) -> String {
         format!("local?root={}", self.root().display())
+    }
+
+    /// The address for kill tests: what a kill leaves doesn't depend on flushes, and a test has
+    /// no patience for them.
+    pub fn unflushed_address(&self) -> String {
+        format!("{}&durability=none", self.address())
+    }
+
+    /// The same store again, in a directory of its own.
+    ///
+    /// # Panics
+    /// If it can't be copied.
+    pub fn copy(&self) -> Self {
+        let copy = Self::new();
+        let mut cp = Command::new("cp");
+        cp.arg("-a").arg(self.root().join("nix")).arg(copy.root());
+        run_ok(cp);
+        copy
+    }
+
+    /// Demands that neither `program`, which is ours, nor the real Nix of `peer` finds anything
+    /// wrong, contents included.
+    ///
+    /// # Panics
+    /// If one does; `what` comes first in the message.
+    #[track_caller]
+    pub fn assert_clean(&self, program: &str, peer: &Peer, what: &str) {
+        let mut ours = Command::new(program);
+        ours.args(["verify", "--check-contents", "--store", &self.address()]);
+        let output = run(ours);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{what}: {stderr}");
+        let mut theirs = peer.command("nix-store");
+        theirs.args(["--store", &self.address(), "--verify", "--check-contents"]);
+        let report = verify_command(theirs);
+        assert!(
+            report.success && report.problems.is_empty(),
+            "{what}: {}",
+            report.stderr
+        );
     }
 
     /// Where the store's directory lies, `DIR/nix/store`.

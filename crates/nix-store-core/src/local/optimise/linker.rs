@@ -130,6 +130,22 @@ pub(super) struct Linker<'a> {
     next_temp: AtomicU64,
 }
 
+/// The name that the link to some contents has.
+#[derive(Clone, Copy)]
+struct LinkName<'l> {
+    /// The directory: `.links`, or a shelf.
+    links: BorrowedFd<'l>,
+    name: &'l CStr,
+    /// Where a link stands until it takes the place of a file.
+    temp: BorrowedFd<'l>,
+}
+
+impl LinkName<'_> {
+    fn stat(self) -> rustix::io::Result<Stat> {
+        statat(self.links, self.name, AtFlags::SYMLINK_NOFOLLOW)
+    }
+}
+
 /// What there is under the name of a link.
 enum Found {
     Nothing,
@@ -195,32 +211,39 @@ impl<'a> Linker<'a> {
 
     /// Makes `file` a link, or one to it.
     pub(super) fn join(&self, file: &Candidate<'_>, hasher: &mut FileHasher) -> Result<Joined> {
-        let name = link_name(&file.hash);
-        match (&self.action, &self.links, self.shelf) {
-            (Action::Count(seen), ..) => self.count(file, &name, &mut lock(seen)),
-            (Action::Link(temp), Some(links), None) => {
-                self.join_in(links.as_fd(), *temp, &name, file, hasher)
+        let name = &*link_name(&file.hash);
+        let temp = match &self.action {
+            Action::Count(seen) => return self.count(file, name, &mut lock(seen)),
+            Action::Link(temp) => *temp,
+        };
+        let Some(links) = &self.links else {
+            return Ok(Joined::Lost);
+        };
+        let links = links.as_fd();
+        let link = LinkName { links, name, temp };
+        let Some(shelf) = self.shelf else {
+            return self.join_in(link, file, hasher);
+        };
+        match self.take_over(link, file, hasher)? {
+            Some(joined) => Ok(joined),
+            None => {
+                let link = LinkName {
+                    links: shelf,
+                    ..link
+                };
+                self.join_shelf(link, file, hasher)
             }
-            (Action::Link(temp), Some(links), Some(shelf)) => {
-                match self.take_over(links.as_fd(), *temp, &name, file, hasher)? {
-                    Some(joined) => Ok(joined),
-                    None => self.join_shelf(shelf, *temp, &name, file, hasher),
-                }
-            }
-            (Action::Link(_), None, _) => Ok(Joined::Lost),
         }
     }
 
     /// Joins with what is on the shelf, or adds to it.
     fn join_shelf(
         &self,
-        shelf: BorrowedFd<'_>,
-        temp: BorrowedFd<'_>,
-        name: &CStr,
+        link: LinkName<'_>,
         file: &Candidate<'_>,
         hasher: &mut FileHasher,
     ) -> Result<Joined> {
-        let joined = self.join_in(shelf, temp, name, file, hasher)?;
+        let joined = self.join_in(link, file, hasher)?;
         let mut new = lock(&self.new);
         if joined == Joined::New && new.len() < MAX_NEW {
             new.push(file.hash);
@@ -228,36 +251,34 @@ impl<'a> Linker<'a> {
         Ok(joined)
     }
 
-    /// Joins with what `links` has, or adds to it.
+    /// Joins with the link, or makes it.
     fn join_in(
         &self,
-        links: BorrowedFd<'_>,
-        temp: BorrowedFd<'_>,
-        name: &CStr,
+        link: LinkName<'_>,
         file: &Candidate<'_>,
         hasher: &mut FileHasher,
     ) -> Result<Joined> {
         // Others may add and remove links meanwhile.
         for _ in 0..TRIES {
-            match linkat(file.dir, file.name, links, name, AtFlags::empty()) {
-                Ok(()) => return self.added(links, name, file),
+            match linkat(file.dir, file.name, link.links, link.name, AtFlags::empty()) {
+                Ok(()) => return self.added(link, file),
                 Err(Errno::EXIST) => {}
                 Err(error) => return self.refused("link to", file, error),
             }
-            if let Some(joined) = self.take_over(links, temp, name, file, hasher)? {
+            if let Some(joined) = self.take_over(link, file, hasher)? {
                 return Ok(joined);
             }
         }
         Ok(Joined::Lost)
     }
 
-    fn added(&self, links: BorrowedFd<'_>, name: &CStr, file: &Candidate<'_>) -> Result<Joined> {
+    fn added(&self, link: LinkName<'_>, file: &Candidate<'_>) -> Result<Joined> {
         if file.is_exposed {
             // It may have been another file already.
-            match statat(links, name, AtFlags::SYMLINK_NOFOLLOW) {
+            match link.stat() {
                 Ok(stat) if stat.st_ino == file.stat.st_ino => {}
                 Ok(_) => {
-                    self.unlink(links, name)?;
+                    self.unlink(link)?;
                     return Ok(Joined::Lost);
                 }
                 Err(_) => return Ok(Joined::Lost),
@@ -267,34 +288,31 @@ impl<'a> Linker<'a> {
         Ok(Joined::New)
     }
 
-    /// Replaces the file by the link called `name`. `None` if there is no good one.
+    /// Replaces the file by the link. `None` if there is no good one.
     fn take_over(
         &self,
-        links: BorrowedFd<'_>,
-        temp: BorrowedFd<'_>,
-        name: &CStr,
+        link: LinkName<'_>,
         file: &Candidate<'_>,
         hasher: &mut FileHasher,
     ) -> Result<Option<Joined>> {
-        match self.find(links, name, file, hasher)? {
+        match self.find(link, file, hasher)? {
             Found::Nothing => Ok(None),
             Found::TheFile => Ok(Some(Joined::Same)),
-            Found::Another => self.replace(links, temp, name, file),
+            Found::Another => self.replace(link, file),
         }
     }
 
-    /// Looks at the link called `name`; removes it if it isn't what it should be.
+    /// Looks at the link; removes it if it isn't what it should be.
     fn find(
         &self,
-        links: BorrowedFd<'_>,
-        name: &CStr,
+        link: LinkName<'_>,
         file: &Candidate<'_>,
         hasher: &mut FileHasher,
     ) -> Result<Found> {
-        let stat = match statat(links, name, AtFlags::SYMLINK_NOFOLLOW) {
+        let stat = match link.stat() {
             Ok(stat) => stat,
             Err(Errno::NOENT) => return Ok(Found::Nothing),
-            Err(error) => return Err(self.link_failed("examine link", name, error)),
+            Err(error) => return Err(self.link_failed("examine link", link.name, error)),
         };
         let is_writable = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
             && stat.st_mode & WRITABLE != 0;
@@ -303,18 +321,18 @@ impl<'a> Linker<'a> {
             && !is_writable
             && (stat.st_ino == file.stat.st_ino
                 || self.memory.is_verified(stat.st_ino, &file.hash)
-                || self.verify(links, name, &stat, file, hasher)?);
+                || self.verify(link, &stat, file, hasher)?);
         if !is_right {
             // A collector may have removed it, and somebody made it anew.
-            match statat(links, name, AtFlags::SYMLINK_NOFOLLOW) {
+            match link.stat() {
                 Ok(now) if now.st_ino == stat.st_ino => {}
                 _ => return Ok(Found::Nothing),
             }
-            let path = self.links_path.join(OsStr::from_bytes(name.to_bytes()));
+            let path = self.link_path(link.name);
             // Nix compat: its words.
             tracing::warn!("removing corrupted link '{}'", path.display());
             lock(&self.corrupted).push(path);
-            self.unlink(links, name)?;
+            self.unlink(link)?;
             return Ok(Found::Nothing);
         }
         self.memory.learn(stat.st_ino, &file.hash);
@@ -327,21 +345,20 @@ impl<'a> Linker<'a> {
     /// Whether the link has the contents of the file. It survives a power cut then.
     fn verify(
         &self,
-        links: BorrowedFd<'_>,
-        name: &CStr,
+        link: LinkName<'_>,
         stat: &Stat,
         file: &Candidate<'_>,
         hasher: &mut FileHasher,
     ) -> Result<bool> {
-        let failed = |error| self.link_failed("read link", name, error);
+        let failed = |error| self.link_failed("read link", link.name, error);
         if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
-            return match rustix::fs::readlinkat(links, name, Vec::new()) {
+            return match rustix::fs::readlinkat(link.links, link.name, Vec::new()) {
                 Ok(target) => Ok(hasher.symlink(target.to_bytes()) == file.hash),
                 Err(Errno::NOENT | Errno::INVAL) => Ok(false),
                 Err(error) => Err(failed(error)),
             };
         }
-        let opened = match open_file(links, name) {
+        let opened = match open_file(link.links, link.name) {
             Ok(opened) => opened,
             Err(Errno::NOENT | Errno::LOOP) => return Ok(false),
             Err(error) => return Err(failed(error)),
@@ -360,16 +377,11 @@ impl<'a> Linker<'a> {
     }
 
     /// Puts a link in the place of the file; `None` if the link is gone.
-    fn replace(
-        &self,
-        links: BorrowedFd<'_>,
-        temp: BorrowedFd<'_>,
-        name: &CStr,
-        file: &Candidate<'_>,
-    ) -> Result<Option<Joined>> {
+    fn replace(&self, link: LinkName<'_>, file: &Candidate<'_>) -> Result<Option<Joined>> {
+        let temp = link.temp;
         let number = self.next_temp.fetch_add(1, Ordering::Relaxed);
         let spare = CString::new(format!("link-{number}")).unwrap_or_default();
-        match linkat(links, name, temp, &spare, AtFlags::empty()) {
+        match linkat(link.links, link.name, temp, &spare, AtFlags::empty()) {
             Ok(()) => {}
             Err(Errno::NOENT) => return Ok(None),
             Err(error) => return self.refused("link to", file, error).map(Some),
@@ -459,16 +471,19 @@ impl<'a> Linker<'a> {
         Ok(if is_new { Joined::New } else { Joined::Same })
     }
 
-    fn unlink(&self, links: BorrowedFd<'_>, name: &CStr) -> Result<()> {
-        match unlinkat(links, name, AtFlags::empty()) {
+    fn unlink(&self, link: LinkName<'_>) -> Result<()> {
+        match unlinkat(link.links, link.name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(error) => Err(self.link_failed("remove link", name, error)),
+            Err(error) => Err(self.link_failed("remove link", link.name, error)),
         }
     }
 
+    fn link_path(&self, name: &CStr) -> PathBuf {
+        self.links_path.join(OsStr::from_bytes(name.to_bytes()))
+    }
+
     fn link_failed(&self, action: &'static str, name: &CStr, error: Errno) -> Error {
-        let path = self.links_path.join(OsStr::from_bytes(name.to_bytes()));
-        Error::io(action, &path, error)
+        Error::io(action, &self.link_path(name), error)
     }
 
     fn file_failed(&self, action: &'static str, file: &Candidate<'_>, error: Errno) -> Error {
