@@ -28,7 +28,6 @@ impl Size {
 }
 
 /// The attributes of the closure; `top` depends on all.
-///
 pub(crate) fn attributes(size: Size, merged: Merged) -> String {
     let mut text = String::new();
     let mut all = String::new();

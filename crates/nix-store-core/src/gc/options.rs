@@ -47,7 +47,7 @@ pub enum GcAction {
     DeleteSpecific {
         /// What to delete.
         paths: StorePathSet,
-        /// Whether roots other than those of running processes count for nothing.
+        /// Whether all roots but temporary ones count for nothing.
         ignore_liveness: bool,
     },
 }

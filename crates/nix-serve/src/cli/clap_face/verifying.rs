@@ -25,7 +25,7 @@ pub(super) struct VerifyOptions {
     /// Go on where an earlier check of contents was cut.
     #[arg(long, conflicts_with = "paths")]
     resume: bool,
-    /// Read no faster than so many bytes in a second: a number, perhaps with K, M or G.
+    /// Read no faster than so many bytes in a second: a number, perhaps with K, M, G or T.
     #[arg(long, value_name = "BYTES", value_parser = rate)]
     rate: Option<u64>,
     /// Print a report as JSON on stdout.
