@@ -97,6 +97,8 @@ impl Check<'_, '_, '_> {
             };
             let is_bad = self.take_in(&targets[i], seen, &reading)?;
             match &mut marks {
+                // It wasn't looked at to the end.
+                _ if self.report.cancelled => Ok(()),
                 Some(marks) => marks.passed(&targets[i].path, is_bad),
                 None => Ok(()),
             }
@@ -204,15 +206,28 @@ impl Check<'_, '_, '_> {
             return Ok(());
         };
         let recorded = Recorded::from(&info);
-        let seen = reading.look(OsStr::new(&path.to_string()));
-        if reading.pace.is_stopped() {
+        let Some(seen) = self.look_again(path, reading)? else {
             return Ok(());
-        }
+        };
         let found = seen.content.as_ref().ok().copied();
         match self.problem_of(path, recorded, seen)? {
             Some(problem) => self.settle_content(path, problem, found),
             None => Ok(()),
         }
+    }
+
+    /// A look in a thread of its own, so that this one can be told to stop; nothing then.
+    fn look_again(&mut self, path: &StorePath, reading: &Reading<'_>) -> Result<Option<Seen>> {
+        let name = path.to_string();
+        let mut seen = None;
+        let look = |_| reading.look(OsStr::new(&name));
+        in_order(1, 1, reading.pace, look, |event| {
+            if let Some((_, done)) = self.unless_cancelled(event, reading.pace) {
+                seen = Some(done);
+            }
+            Ok(())
+        })?;
+        Ok(seen)
     }
 
     fn problem_of(

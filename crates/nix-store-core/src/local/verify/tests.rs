@@ -1,3 +1,4 @@
+mod cut;
 mod repair;
 
 use std::error::Error as _;
