@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
 use nix_base::{StoreDir, StorePath};
-use nix_store_core::gc::{GcAction, GcOptions, GcProgress};
+use nix_store_core::gc::{GcAction, GcOptions, GcPhase, GcProgress};
 use nix_store_core::lock::{CollectorLocks, Pending, Wait};
 use test_support::{Message, PathToAdd, Peer, ServeSession, poll_until, run_ok, say};
 
@@ -295,15 +295,17 @@ fn our_roots_hold_beside_real_collectors_while_owners_of_all_releases_live() {
     );
 }
 
-/// Has a server look up all paths with lock once the collector is busy with its first.
+/// Has a server look up all paths with lock once the collector begins to delete.
 struct AskOnce<'a> {
     owner: &'a mut ServeSession,
     question: Option<Message>,
 }
 
 impl GcProgress for AskOnce<'_> {
-    fn deleting(&mut self, _path: &str) {
-        if let Some(question) = self.question.take() {
+    fn phase(&mut self, phase: GcPhase) {
+        if phase == GcPhase::Deleting
+            && let Some(question) = self.question.take()
+        {
             self.owner.send(&question);
         }
     }

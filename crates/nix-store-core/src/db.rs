@@ -1,6 +1,7 @@
 //! The database of valid paths: schema 10, shared with running Nix processes.
 //!
-//! All SQL on it is in this module and in `schema.sql`; every query is a named constant. The format is described in `docs/formats/store-db.md`.
+//! All SQL on it is in this module and in `schema.sql`; every query is a named constant. The
+//! format is described in `docs/formats/store-db.md`.
 //!
 //! Writes are `begin immediate` transactions, so two writers queue up instead of failing
 //! half-way. Reads that need several statements run in one read transaction, which ends
@@ -14,6 +15,7 @@ mod closure;
 mod connect;
 mod dump;
 mod graph;
+mod places;
 mod read;
 mod realisations;
 mod register;

@@ -10,6 +10,7 @@ use rusqlite::Connection;
 
 use super::Db;
 use super::busy::Explain;
+use super::places::Places;
 use super::scan::READ;
 use crate::error::{Error, Result};
 
@@ -115,7 +116,7 @@ impl Db {
     fn dump_references(&self, conn: &Connection, all: &mut Registrations) -> Result<()> {
         let mut statement = self.prepare(conn, REFERENCES)?;
         let mut rows = statement.query([]).explain(self, READ)?;
-        let by_id = ById::new(&all.rows);
+        let places = Places::new(all.rows.iter().map(|row| row.id));
         let mut referrer = 0;
         while let Some(row) = self.next(&mut rows)? {
             let (from, to) = (self.integer(row, 0)?, self.integer(row, 1)?);
@@ -128,7 +129,7 @@ impl Db {
             if row.end_of_references == 0 {
                 row.first_reference = small(all.references.len());
             }
-            let Some(index) = by_id.find(to) else {
+            let Some(index) = places.find(to) else {
                 let path = self.file.clone();
                 return Err(Error::DanglingReference { path, id: to });
             };
@@ -246,44 +247,6 @@ impl<'r> RegistrationText<'r> {
     }
 }
 
-/// Finds rows by their ids.
-struct ById {
-    /// By id: the index of the row and one; empty if ids are spread too far.
-    dense: Vec<u32>,
-    sorted: Vec<i64>,
-}
-
-impl ById {
-    fn new(rows: &[Row]) -> Self {
-        let last = rows.last().map_or(0, |row| row.id);
-        let mut by_id = Self {
-            dense: Vec::new(),
-            sorted: Vec::new(),
-        };
-        match usize::try_from(last) {
-            Ok(last) if last / SPREAD <= rows.len() => {
-                by_id.dense = vec![0; last + 1];
-                for (number, row) in (1..).zip(rows) {
-                    let slot = usize::try_from(row.id).ok();
-                    if let Some(slot) = slot.and_then(|id| by_id.dense.get_mut(id)) {
-                        *slot = number;
-                    }
-                }
-            }
-            _ => by_id.sorted = rows.iter().map(|row| row.id).collect(),
-        }
-        by_id
-    }
-
-    fn find(&self, id: i64) -> Option<u32> {
-        if self.dense.is_empty() {
-            return self.sorted.binary_search(&id).ok().map(small);
-        }
-        let slot = self.dense.get(usize::try_from(id).ok()?)?;
-        slot.checked_sub(1)
-    }
-}
-
 /// A count of rows or bytes of one. SQLite bounds the values, and there are never billions
 /// of rows.
 fn small(number: usize) -> u32 {
@@ -292,8 +255,6 @@ fn small(number: usize) -> u32 {
 
 /// Digits of a hash.
 const HASH_LEN: usize = 64;
-/// How many ids for each row make a table by id too long.
-const SPREAD: usize = 16;
 
 const ROWS: &str = "select id, path, hash, deriver, narSize from ValidPaths order by id";
 const REFERENCES: &str = "select referrer, reference from Refs order by referrer, reference";

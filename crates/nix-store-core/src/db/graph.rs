@@ -10,6 +10,7 @@ use rusqlite::Connection;
 
 use super::Db;
 use super::busy::Explain;
+use super::places::Places;
 use super::scan::READ;
 use crate::error::Result;
 
@@ -109,7 +110,7 @@ impl Db {
             derivers.push(deriver.take());
         }
         drop(found);
-        let places = Places::new(&graph.rows);
+        let places = Places::new(graph.rows.iter().map(|row| row.id));
         let derivers = derivers
             .iter()
             .map(|deriver| deriver.as_ref().and_then(|path| graph.find(path)))
@@ -298,50 +299,6 @@ impl Edges {
     }
 }
 
-/// Places by the numbers of rows.
-enum Places {
-    /// Indexed by the number.
-    Dense(Vec<u32>),
-    /// Sorted by the number.
-    Sparse(Vec<(i64, u32)>),
-}
-
-impl Places {
-    fn new(rows: &[Row]) -> Self {
-        let last = rows.iter().map(|row| row.id).max().unwrap_or(0);
-        let numbered = || rows.iter().zip(0..).map(|(row, place)| (row.id, place));
-        match usize::try_from(last) {
-            Ok(last) if last / DENSE <= rows.len() + SPARE => {
-                let mut dense = vec![NOTHING; last + 1];
-                for (id, place) in numbered() {
-                    if let Some(slot) = usize::try_from(id).ok().and_then(|id| dense.get_mut(id)) {
-                        *slot = place;
-                    }
-                }
-                Self::Dense(dense)
-            }
-            _ => {
-                let mut sparse: Vec<_> = numbered().collect();
-                sparse.sort_unstable();
-                Self::Sparse(sparse)
-            }
-        }
-    }
-
-    fn find(&self, id: i64) -> Option<u32> {
-        match self {
-            Self::Dense(dense) => {
-                let place = dense.get(usize::try_from(id).ok()?).copied();
-                place.filter(|&place| place != NOTHING)
-            }
-            Self::Sparse(sparse) => {
-                let found = sparse.binary_search_by_key(&id, |&(id, _)| id);
-                found.ok().map(|index| sparse[index].1)
-            }
-        }
-    }
-}
-
 /// The beginning of a hash, in an order that is that of paths.
 fn key(hash: &StorePathHash) -> u64 {
     let digits = hash.as_str().as_bytes().first_chunk();
@@ -354,9 +311,6 @@ fn small(place: usize) -> u32 {
 }
 
 const NOTHING: u32 = u32::MAX;
-/// How many numbers for each row make a list by number too long.
-const DENSE: usize = 16;
-const SPARE: usize = 1 << 16;
 
 const GRAPH_ROWS: &str =
     "select id, path, deriver, narSize, registrationTime from ValidPaths order by id";

@@ -136,8 +136,11 @@ fn collect(store: &LocalStore, auto: &AutoGc, left: &AtomicU64, progress: &mut d
                 report.deleted,
                 report.freed.on_disk
             );
-            let spare = available(store).unwrap_or(0);
-            left.store(spare.saturating_add(1), Ordering::Relaxed);
+            // One that was cut short says nothing of what another would bring.
+            if !report.cancelled {
+                let spare = available(store).unwrap_or(0);
+                left.store(spare.saturating_add(1), Ordering::Relaxed);
+            }
         }
         Err(error) => warn(&error),
     }

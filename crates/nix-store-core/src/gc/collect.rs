@@ -10,7 +10,7 @@ use super::links;
 use super::mark::Marks;
 use super::options::{GcAction, GcOptions};
 use super::plan::{Plan, plan, without_roots};
-use super::remover::Remover;
+use super::remover::{Remover, with_causes};
 use super::report::{GcPhase, GcProgress, GcReport};
 use super::reserved;
 use super::roots::{RootOptions, RootSource};
@@ -88,7 +88,7 @@ fn survey(
         }
         _ => {}
     }
-    let plan = found.plan(store, options, &mut report)?;
+    let plan = found.plan(store, options, &mut report, progress)?;
     report.count(&plan);
     let paths = plan
         .order
@@ -121,7 +121,11 @@ fn collect(
     report.times.locking = began.elapsed();
 
     let mut found = Findings::read(store, options, Some(&locks), &mut report, progress)?;
-    let plan = found.plan(store, options, &mut report)?;
+    if progress.is_cancelled() {
+        report.cancelled = true;
+        return Ok(Some(report));
+    }
+    let plan = found.plan(store, options, &mut report, progress)?;
     let began = Instant::now();
     progress.phase(GcPhase::Deleting);
     report.count(&plan);
@@ -150,9 +154,14 @@ fn collect(
     report.paths.sort_unstable();
     if !report.cancelled {
         progress.phase(GcPhase::DeletingLinks);
-        let links = links::remove_unused(store.store_fd(), &layout.links_dir())?;
-        report.freed += links.freed;
-        report.saved_by_links = Some(links.saved);
+        match links::remove_unused(store.store_fd(), &layout.links_dir()) {
+            Ok(links) => {
+                report.freed += links.freed;
+                report.saved_by_links = Some(links.saved);
+            }
+            // What was deleted is gone all the same.
+            Err(error) => report.failures.push(with_causes(&error)),
+        }
     }
     // Nix compat: a collector that finds a link gone which it has listed fails. So there is
     // only one at a time until the last link went; who adds roots is answered all the while.
@@ -200,7 +209,9 @@ impl Findings {
             for note in &roots.notes {
                 tracing::info!("{note}");
             }
-            roots.require_complete()?;
+            if !ignores_roots {
+                roots.require_complete()?;
+            }
             for root in roots.roots {
                 match root.source {
                     RootSource::TempRoots { .. } => temporary.push(*root.target.hash()),
@@ -222,7 +233,13 @@ impl Findings {
             marks.mark_hash(&graph, hash);
         }
         let real_store = &store.layout().real_store;
-        let leftovers = entries::leftovers(store.store_fd(), real_store, &graph)?;
+        let leftovers = match options.action {
+            GcAction::DeleteDead | GcAction::ReturnDead => {
+                entries::leftovers(store.store_fd(), real_store, &graph)?
+            }
+            // Nobody asks for them.
+            GcAction::ReturnLive | GcAction::DeleteSpecific { .. } => Vec::new(),
+        };
         temporary.sort_unstable();
         let leftovers = without_roots(leftovers, |hash| temporary.binary_search(hash).is_ok());
         report.times.marking = began.elapsed();
@@ -240,6 +257,7 @@ impl Findings {
         store: &LocalStore,
         options: &GcOptions,
         report: &mut GcReport,
+        progress: &mut dyn GcProgress,
     ) -> Result<Plan> {
         let mut leftovers = std::mem::take(&mut self.leftovers);
         if let GcAction::DeleteSpecific { paths, .. } = &options.action {
@@ -249,7 +267,14 @@ impl Findings {
             leftovers = chosen.leftovers;
             report.still_alive = chosen.still_alive;
         }
-        plan(store, &self.graph, &self.marks, leftovers, options)
+        plan(
+            store,
+            &self.graph,
+            &self.marks,
+            leftovers,
+            options,
+            progress,
+        )
     }
 }
 
@@ -271,6 +296,7 @@ impl GcReport {
     fn count(&mut self, plan: &Plan) {
         self.kept_dead = plan.kept_dead;
         self.reached_limit = plan.reached_limit;
+        self.cancelled |= plan.cancelled;
     }
 
     fn name_leftovers(&mut self, leftovers: &[Leftover]) {

@@ -99,6 +99,7 @@ impl Deletion<'_, '_> {
         let mut left: VecDeque<_> = batch.into_iter().zip(gone).collect();
         let mut moved = Vec::new();
         let mut taken = 0_u32;
+        let reported = self.report.paths.len();
         while let Some((chosen, is_gone)) = left.pop_front() {
             moved.extend(self.take_away(chosen, is_gone));
             taken += 1;
@@ -112,6 +113,10 @@ impl Deletion<'_, '_> {
         }
         let held = began.elapsed();
         self.report.times.longest_hold = self.report.times.longest_hold.max(held);
+        // However slowly somebody reads this, nobody waits for a path any more.
+        for path in &self.report.paths[reported..] {
+            self.progress.deleting(&self.store.store_dir().print(path));
+        }
         for moved in moved {
             self.remover.dispose(moved);
         }
@@ -127,7 +132,6 @@ impl Deletion<'_, '_> {
             return None;
         }
         let path = self.path(&chosen).clone();
-        self.progress.deleting(&self.store.store_dir().print(&path));
         let moved = self.remover.take(&entry_name(self.graph, chosen.place));
         self.report.paths.push(path);
         self.report.deleted += 1;
@@ -193,10 +197,10 @@ impl Deletion<'_, '_> {
             Err(Held) => return Ok(()),
         };
         let name = leftover.text();
-        self.progress
-            .deleting(&format!("{}/{name}", self.store.store_dir()));
         let moved = self.remover.take(&leftover.name);
         drop((lock, pending));
+        self.progress
+            .deleting(&format!("{}/{name}", self.store.store_dir()));
         self.report.times.longest_hold = self.report.times.longest_hold.max(began.elapsed());
         if let Some(moved) = moved {
             self.remover.dispose(moved);
@@ -219,9 +223,12 @@ impl Deletion<'_, '_> {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             openat(self.store.store_fd(), name, flags, Mode::empty())
         };
-        // What isn't a directory, or can't be opened, nobody has locked.
-        let Ok(dir) = open(&leftover.name) else {
-            return Ok(None);
+        let dir = match open(&leftover.name) {
+            Ok(dir) => dir,
+            // Nobody has locked what isn't a directory, and what we may not open isn't ours to
+            // remove.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => return Ok(None),
+            Err(_) => return Err(Held),
         };
         match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => Err(Held),

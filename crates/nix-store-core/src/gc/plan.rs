@@ -7,7 +7,7 @@ use super::mark::Marks;
 use super::meter::{Meter, look};
 use super::options::{GcOptions, GcPolicy};
 use super::order::referrers_first;
-use super::report::Freed;
+use super::report::{Freed, GcProgress};
 use crate::db::StoreGraph;
 use crate::error::{Error, Result};
 use crate::local::LocalStore;
@@ -25,6 +25,8 @@ pub(super) struct Plan {
     pub(super) reached_limit: bool,
     /// What all of it frees, if that had to be found out.
     pub(super) freed: Freed,
+    /// Whether it is only the beginning of one, since it was told to stop.
+    pub(super) cancelled: bool,
 }
 
 /// Chooses from what is dead.
@@ -34,6 +36,7 @@ pub(super) fn plan(
     marks: &Marks,
     leftovers: Vec<Leftover>,
     options: &GcOptions,
+    progress: &mut dyn GcProgress,
 ) -> Result<Plan> {
     if options.max_freed == Some(0) {
         return Ok(Plan {
@@ -58,7 +61,8 @@ pub(super) fn plan(
         ..Plan::default()
     };
     if options.dry_run || Goal::is_set(options) {
-        plan.limit(store, graph, options, &dead)?;
+        let goal = Goal::of(store, graph, options, &dead, progress)?;
+        plan.limit(store, graph, &goal, progress);
     }
     plan.kept_dead = (dead.len() - plan.order.len()) as u64;
     Ok(plan)
@@ -70,16 +74,16 @@ impl Plan {
         &mut self,
         store: &LocalStore,
         graph: &StoreGraph,
-        options: &GcOptions,
-        dead: &[u32],
-    ) -> Result<()> {
-        let goal = Goal::of(store, graph, options, dead)?;
+        goal: &Goal,
+        progress: &mut dyn GcProgress,
+    ) {
         let mut meter = Meter::new(store.store_fd());
         let mut freed = Freed::default();
         let mut taken = 0;
         for leftover in &self.leftovers {
-            if goal.is_reached(freed) {
-                self.reached_limit = true;
+            self.reached_limit = goal.is_exceeded(freed);
+            self.cancelled = progress.is_cancelled();
+            if self.reached_limit || self.cancelled {
                 break;
             }
             freed += meter.without(&leftover.name);
@@ -87,9 +91,11 @@ impl Plan {
         }
         self.leftovers.truncate(taken);
         taken = 0;
+        let leftovers = freed.on_disk;
         for &place in &self.order {
-            if goal.is_reached(freed) {
-                self.reached_limit = true;
+            self.reached_limit = goal.is_reached(freed, leftovers);
+            self.cancelled = progress.is_cancelled();
+            if self.reached_limit || self.cancelled {
                 break;
             }
             freed += meter.without(&entry_name(graph, place));
@@ -97,18 +103,19 @@ impl Plan {
         }
         self.order.truncate(taken);
         self.freed = freed;
-        Ok(())
     }
 }
 
-/// How much is enough: each of those that are set must be met, but no more than `most` is
-/// freed in any case.
+/// How much is enough: `garbage` and `room` must be met as far as they are set, but no more than
+/// `most` is freed in any case.
 #[derive(Debug)]
 struct Goal {
     /// Stop once files of more than this length went.
     most: Option<u64>,
-    /// Stop once this is free on the disk.
-    enough: Option<u64>,
+    /// Stop once dead paths of this size went.
+    garbage: Option<u64>,
+    /// Stop once this much more is free on the disk.
+    room: Option<u64>,
 }
 
 impl Goal {
@@ -122,33 +129,47 @@ impl Goal {
         graph: &StoreGraph,
         options: &GcOptions,
         dead: &[u32],
+        progress: &mut dyn GcProgress,
     ) -> Result<Self> {
         let GcPolicy {
             keep_bytes,
             free_bytes,
             ..
         } = options.policy;
-        let mut enough = None;
+        let mut goal = Self {
+            most: options.max_freed,
+            garbage: None,
+            room: None,
+        };
         if let Some(keep) = keep_bytes {
             let mut meter = Meter::new(store.store_fd());
             let all = dead
                 .iter()
+                .take_while(|_| !progress.is_cancelled())
                 .map(|&place| meter.without(&entry_name(graph, place)).on_disk);
-            enough = Some(all.sum::<u64>().saturating_sub(keep));
+            goal.garbage = Some(all.sum::<u64>().saturating_sub(keep));
         }
         if let Some(wanted) = free_bytes {
-            let missing = wanted.saturating_sub(available(store)?);
-            enough = Some(enough.unwrap_or(0).max(missing));
+            goal.room = Some(wanted.saturating_sub(available(store)?));
         }
-        Ok(Self {
-            most: options.max_freed,
-            enough,
-        })
+        Ok(goal)
     }
 
-    fn is_reached(&self, freed: Freed) -> bool {
+    fn is_exceeded(&self, freed: Freed) -> bool {
         self.most.is_some_and(|most| freed.lengths > most)
-            || self.enough.is_some_and(|enough| freed.on_disk >= enough)
+    }
+
+    /// Of what is freed, `leftovers` bytes were no dead paths.
+    fn is_reached(&self, freed: Freed, leftovers: u64) -> bool {
+        let goals = [
+            (self.garbage, freed.on_disk - leftovers),
+            (self.room, freed.on_disk),
+        ];
+        let is_set = goals.iter().any(|(goal, _)| goal.is_some());
+        let all_met = goals
+            .iter()
+            .all(|&(goal, done)| goal.is_none_or(|goal| done >= goal));
+        self.is_exceeded(freed) || is_set && all_met
     }
 }
 

@@ -223,12 +223,15 @@ fn remove_measured(dir: BorrowedFd<'_>, name: &CStr) -> Result<Freed, BoxedError
 }
 
 fn said(name: &CStr, error: BoxedError) -> String {
-    let mut text = format!("cannot delete '{}'", name.to_string_lossy());
-    let causes = std::iter::successors(Some(&*error as &dyn std::error::Error), |e| e.source());
-    for cause in causes {
-        text.push_str(&format!(": {cause}"));
-    }
-    text
+    let name = name.to_string_lossy();
+    format!("cannot delete '{name}': {}", with_causes(&*error))
+}
+
+/// An error with all its causes, in one line.
+pub(super) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let causes: Vec<String> = causes.map(ToString::to_string).collect();
+    causes.join(": ")
 }
 
 type BoxedError = Box<dyn std::error::Error + Send + Sync>;

@@ -71,7 +71,7 @@ pub trait GcProgress {
     /// Something begins.
     fn phase(&mut self, _phase: GcPhase) {}
 
-    /// An entry of the store directory, by its full logical path, is about to be deleted.
+    /// An entry of the store directory, by its full logical path, is being deleted, or just was.
     fn deleting(&mut self, _path: &str) {}
 
     /// How much is done: entries of `total`, and what was freed by now.

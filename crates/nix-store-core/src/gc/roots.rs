@@ -15,7 +15,6 @@ mod permanent;
 mod runtime;
 mod temp;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -127,8 +126,8 @@ impl LocalStore {
     /// Finds all roots.
     ///
     /// # Errors
-    /// The database or the temporary roots can't be read. What else can't be read is in
-    /// [`Roots::notes`].
+    /// The database or the temporary roots can't be read. What we have no right to read, and
+    /// what else can't be read, is in [`Roots::notes`].
     pub fn find_roots(&self, options: &RootOptions) -> Result<Roots> {
         let layout = self.layout();
         let mut found = Found::default();
@@ -136,7 +135,7 @@ impl LocalStore {
         // was rooted until then: in this order nothing is passed over.
         let mut temporary = Vec::new();
         if options.temporary {
-            temp::find(layout, &mut temporary)?;
+            temp::find(layout, &mut temporary, &mut found)?;
         }
         let stale = match (options.remove_stale, options.temporary) {
             (false, _) => Stale::Keep,
@@ -178,11 +177,6 @@ fn judge(found: Found, valid: &StorePathSet, mut roots: Vec<Root>) -> Roots {
 }
 
 impl Roots {
-    /// The paths that are kept.
-    pub fn targets(&self) -> BTreeSet<&StorePath> {
-        self.roots.iter().map(|root| &root.target).collect()
-    }
-
     /// Fails with the first thing that couldn't be read: what is missing may be a root, so
     /// nothing must be deleted.
     ///

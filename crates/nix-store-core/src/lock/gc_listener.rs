@@ -38,6 +38,8 @@ struct Server {
     store_dir: StoreDir,
     table: Arc<Table>,
     connections: Vec<Connection>,
+    /// Descriptors have run out before, and that was said.
+    is_short: bool,
 }
 
 impl GcListener {
@@ -53,6 +55,7 @@ impl GcListener {
             store_dir,
             table: Arc::clone(&table),
             connections: Vec::new(),
+            is_short: false,
         };
         let thread = std::thread::Builder::new()
             .name("gc-listener".to_owned())
@@ -137,8 +140,11 @@ impl Server {
                 Err(error) => match error.kind() {
                     io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
                     _ => {
-                        tracing::warn!(%error, "cannot accept a caller with temporary roots");
-                        return !self.drop_idle();
+                        if !self.is_short {
+                            tracing::warn!(%error, "cannot accept a caller with temporary roots");
+                        }
+                        self.is_short = true;
+                        return self.drop_idle();
                     }
                 },
             }
@@ -146,8 +152,10 @@ impl Server {
     }
 
     fn make_room(&mut self) {
-        if self.connections.len() >= MOST_CONNECTIONS {
-            self.drop_idle();
+        if self.connections.len() >= MOST_CONNECTIONS && !self.drop_idle() {
+            // Whoever has announced a path announces it again.
+            let talks = self.connections.iter().position(|one| !one.is_waiting());
+            self.connections.remove(talks.unwrap_or(0));
         }
     }
 

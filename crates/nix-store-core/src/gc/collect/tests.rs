@@ -232,6 +232,22 @@ fn the_least_recently_used_go_until_enough_is_free() {
     assert_eq!(site.collect(&options).deleted, 2);
 }
 
+#[test]
+fn leftovers_are_no_garbage_that_may_be_kept() {
+    let site = site();
+    let leftover = site.real("z-leftover");
+    fs::write(&leftover, vec![0; 1 << 20]).unwrap();
+    let mut options = delete_dead();
+    options.policy.keep_bytes = Some(u64::MAX);
+    options.policy.free_bytes = Some(0);
+    let report = site.collect(&options);
+    assert_eq!(report.paths, [site.path("z-leftover")]);
+    fs::write(&leftover, vec![0; 1 << 20]).unwrap();
+    options.policy.keep_bytes = Some(0);
+    let report = site.collect(&options);
+    assert_eq!((report.deleted, report.kept_dead), (5, 0), "{report:?}");
+}
+
 /// Gives `name` in the object of `path` the file that the links directory has as `link`.
 fn share(site: &Site, link: &Path, path: &str, name: &str) {
     fs::hard_link(link, site.real(path).join(name)).unwrap();

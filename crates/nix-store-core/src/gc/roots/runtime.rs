@@ -76,7 +76,11 @@ impl Scan<'_> {
         let Some(dir) = unless_gone(open_dir(process, c"fd"))? else {
             return Ok(());
         };
-        for entry in Dir::read_from(&dir)? {
+        // A process that executes a program of another user closes this directory.
+        let Some(entries) = unless_gone(Dir::read_from(&dir))? else {
+            return Ok(());
+        };
+        for entry in entries {
             let Some(entry) = unless_gone(entry)? else {
                 break;
             };

@@ -181,6 +181,28 @@ fn a_crowd_of_idle_callers_leaves_room_for_one_more() {
 }
 
 #[test]
+fn callers_that_never_end_a_line_take_no_room_from_others() {
+    let f = Fixture::new();
+    let locks = f.collector();
+    let pending = locks.begin(&hash(1)).unwrap();
+    let mut waits = f.connect();
+    writeln!(waits, "{}", store_path(1)).unwrap();
+    wait_until(|| locks.is_temp_root(&hash(1)));
+    let begin = |mut caller: UnixStream| {
+        // It may be gone again already.
+        let _ = caller.write_all(b"/");
+        caller
+    };
+    let crowd: Vec<_> = (0..600).map(|_| begin(f.connect())).collect();
+    drop(f.pin(2));
+    assert!(locks.is_temp_root(&hash(2)));
+    drop((pending, crowd));
+    let mut answer = [0];
+    std::io::Read::read_exact(&mut waits, &mut answer).unwrap();
+    assert_eq!(&answer, b"1", "who waits goes last");
+}
+
+#[test]
 fn a_caller_that_ends_its_side_gets_its_answers() {
     let f = Fixture::new();
     let locks = f.collector();

@@ -49,6 +49,11 @@ impl Connection {
         self.partial.is_empty() && self.lines.is_empty() && self.unsent == 0
     }
 
+    /// Whether the caller has announced a path that it has no answer for.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.lines.is_empty()
+    }
+
     /// What it takes to go on. A hang-up is always told.
     pub(super) fn interest(&self) -> PollFlags {
         let mut flags = PollFlags::empty();

@@ -122,9 +122,17 @@ fn examine(dir: &OwnedFd, dir_path: &Path, name: &str) -> Result<Option<Live>> {
     let Ok(pid) = name[..digits].parse::<u32>() else {
         return Err(LockError::NoOwner { path });
     };
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let open = |access| {
+        let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        rustix::fs::openat(dir, name, flags, Mode::empty())
+    };
     loop {
-        let file = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
+        let opened = match open(OFlags::RDWR) {
+            // A store to look at only: whoever wrote the file may still hold its lock.
+            Err(Errno::ROFS) => open(OFlags::RDONLY),
+            opened => opened,
+        };
+        let file = match opened {
             // Its owner has ended.
             Err(Errno::NOENT) => return Ok(None),
             Err(Errno::LOOP) => return Err(LockError::NotRegular { path }),
@@ -170,6 +178,8 @@ fn remove_stale(dir: &OwnedFd, name: &str, path: &Path, file: &File) -> Result<b
     }
     match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
+        // It stays, and roots nothing.
+        Err(Errno::ROFS) => return Ok(true),
         Err(source) => return Err(fail("remove")(source)),
     }
     // After the unlink: an owner that has just made the file and waits for its lock sees the byte
