@@ -100,10 +100,7 @@ impl Site<'_> {
                 let mut command = program.nix_store(&store.root, question.words)?;
                 command.stdout(File::create(&answer)?).stderr(Stdio::null());
                 let sample = measure(&mut command, mode, self.dir)?;
-                let text = fs::read_to_string(&answer)?;
-                let mut lines: Vec<&str> = text.lines().collect();
-                lines.sort_unstable();
-                let lines = lines.join("\n");
+                let lines = sorted_lines(&fs::read_to_string(&answer)?);
                 match said.borrow_mut().replace(lines.clone()) {
                     Some(other) if other != lines => bail!("the answer differs from another's"),
                     _ => Ok(sample),
@@ -146,7 +143,8 @@ impl Site<'_> {
         let text = self.dir.join("registrations");
         let mut dump = self.rivals[0].nix_store(&store.root, &["--dump-db"])?;
         process::run(dump.stdout(File::create(&text)?))?;
-        let text = &text;
+        let registered = fs::read_to_string(&text)?;
+        let (text, registered) = (&text, &sorted_lines(&registered));
         let candidates = self.programs().map(|program| {
             Candidate::new(&program.name, program.role(), move |mode| {
                 let root = self.fresh();
@@ -154,6 +152,10 @@ impl Site<'_> {
                 let mut command = program.nix_store(&root, &["--load-db"])?;
                 command.stdin(File::open(text)?);
                 let sample = measure(&mut command, mode, self.dir)?;
+                let mut dump = self.bench.ours.nix_store(&root, &["--dump-db"])?;
+                if sorted_lines(&process::capture(&mut dump)?) != *registered {
+                    bail!("{} loaded something else", program.name);
+                }
                 remove(&root)?;
                 Ok(sample)
             })
@@ -249,6 +251,13 @@ impl Site<'_> {
         self.copies.set(self.copies.get() + 1);
         self.dir.join(format!("copy-{}", self.copies.get()))
     }
+}
+
+/// What the order of lines says nothing about.
+fn sorted_lines(text: &str) -> String {
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    lines.join("\n")
 }
 
 fn remove(root: &Path) -> Result<()> {
