@@ -18,8 +18,8 @@ pub use local::{
     Access, BATCH_BYTES, BATCH_PATHS, CanonicaliseError, Canonicaliser, CheckContents,
     CommitOutcome, Fetched, ImportBatch, Journal, LocalStore, Measure, MetadataFault, NewOutput,
     OptimiseOptions, OptimiseProgress, OptimiseReport, PrivateDir, Remedy, RepairError,
-    RepairFailure, RepairSource, Scrutiny, StoreConfig, Unpacked, VerifyOptions, VerifyPhase,
-    VerifyProblem, VerifyReport, VerifyWatch, git_object_id,
+    RepairFailure, RepairSource, Reregister, Scrutiny, StoreConfig, Unpacked, VerifyOptions,
+    VerifyPhase, VerifyProblem, VerifyReport, VerifyWatch, git_object_id,
 };
 pub use memory::MemoryStore;
 pub use store::{IncludeOutputs, Lock, Store};

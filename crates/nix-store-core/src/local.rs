@@ -31,7 +31,7 @@ use crate::gc::AutoGcState;
 use crate::layout::StoreLayout;
 use crate::lock::{BigLock, TempRoots};
 
-pub use adopt::Measure;
+pub use adopt::{Measure, Reregister};
 pub use canonicalise::{CanonicaliseError, Canonicaliser};
 pub use git_hash::git_object_id;
 pub use import::{BATCH_BYTES, BATCH_PATHS, CommitOutcome, ImportBatch, Scrutiny, Unpacked};

@@ -22,7 +22,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::LocalStore;
-use crate::db::Registration;
+use crate::db::{Durability, Registration};
 use crate::error::{Error, FullPath, Result};
 
 /// Largest `.drv` file that is read, in bytes.
@@ -127,17 +127,25 @@ fn require_valid<'p>(store: &LocalStore, paths: impl Iterator<Item = &'p StorePa
 
 impl LocalStore {
     /// Makes paths valid whose objects are in the store directory already, all or none, as
-    /// `nix-store --load-db` does. Derivations are checked, other objects aren't looked at.
+    /// `nix-store --load-db` does. Derivations are checked, other objects aren't looked at, but
+    /// flushed as the durability asks.
     ///
     /// # Errors
-    /// A derivation that can't be read or is wrong; those of [`Db::register`](crate::Db::register).
+    /// A derivation that can't be read or is wrong; a failing disk; those of
+    /// [`Db::register`](crate::Db::register).
     pub fn register_present(&self, infos: Vec<ValidPathInfo>) -> Result<()> {
         self.require_writable("register paths")?;
+        // A collector takes what isn't valid yet for garbage.
+        self.add_temp_roots(&infos.iter().map(|info| info.path.clone()).collect())?;
         let mut batch: Vec<_> = infos.into_iter().map(Registration::from).collect();
         // Nix compat: what is in a store already was taken by the reader of some release.
         let strictness = Strictness::Lenient;
         let read = |path: &StorePath| read_present(self, path);
         KnownDerivations::default().check(self, &mut batch, strictness, read)?;
+        if self.config().durability != Durability::None && !batch.is_empty() {
+            // Whoever put the objects there needn't have done so.
+            self.flush_names(false)?;
+        }
         self.db().register(&batch)
     }
 }

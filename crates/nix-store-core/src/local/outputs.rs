@@ -65,8 +65,8 @@ impl LocalStore {
     /// `realisations`, all or none. The caller holds the locks of all their paths.
     ///
     /// Nothing that is valid is replaced: an output whose path is valid already stays where
-    /// it is, and counts as built here from now on. After a failure the outputs are back where they were,
-    /// or gone, and nothing lies at their paths.
+    /// it is, and counts as built here from now on. That is noted last; after a failure before,
+    /// the outputs are back where they were, or gone, and nothing lies at their paths.
     ///
     /// # Errors
     /// A reference that isn't valid, a content address that doesn't give the path, a `.drv`
@@ -202,7 +202,7 @@ impl LocalStore {
 
     /// Puts the names of moved trees onto stable storage; unless they are `flushed`, also
     /// everything in them: one flush of the file system serves all.
-    fn flush_names(&self, flushed: bool) -> Result<()> {
+    pub(super) fn flush_names(&self, flushed: bool) -> Result<()> {
         let done = if flushed {
             rustix::fs::fsync(self.store_fd())
         } else {

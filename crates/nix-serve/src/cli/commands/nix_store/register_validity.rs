@@ -4,7 +4,7 @@ use std::io::BufReader;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use nix_store_core::Measure;
+use nix_store_core::{Measure, Reregister};
 
 use crate::cli::commands::registrations::{HashGiven, read_all};
 use crate::cli::context::{Context, Purpose};
@@ -20,17 +20,12 @@ pub(super) fn run(args: RegisterArgs, context: &Context) -> anyhow::Result<ExitC
         false => (HashGiven::No, Measure::Yes),
     };
     let input = BufReader::with_capacity(BUFFER, Input::of_process(watch)?);
-    let mut batch = read_all(input, store.store_dir(), hash_given)?;
-    if !args.reregister {
-        let mut fresh = Vec::with_capacity(batch.len());
-        for info in batch {
-            if !store.is_valid(&info.path)? {
-                fresh.push(info);
-            }
-        }
-        batch = fresh;
-    }
-    store.adopt(batch, measure)?;
+    let batch = read_all(input, store.store_dir(), hash_given)?;
+    let reregister = match args.reregister {
+        true => Reregister::Yes,
+        false => Reregister::No,
+    };
+    store.adopt(batch, measure, reregister)?;
     Ok(ExitCode::SUCCESS)
 }
 
