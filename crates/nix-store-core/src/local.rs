@@ -15,6 +15,7 @@ mod occurrences;
 mod open;
 mod optimise;
 mod outputs;
+mod piped;
 mod private_dir;
 mod query;
 mod staging;

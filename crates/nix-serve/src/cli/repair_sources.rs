@@ -1,7 +1,6 @@
 //! Where good copies of damaged objects come from: servers, caches and other local stores.
 
-use std::ffi::OsStr;
-use std::io::{BufRead, BufReader};
+use std::io::BufRead;
 
 use anyhow::Context as _;
 use nix_base::{StoreDir, ValidPathInfo};
@@ -191,17 +190,7 @@ impl RepairSource for OtherStore {
         if theirs.is_none_or(|theirs| theirs.nar_hash != info.nar_hash) {
             return Ok(Fetched::No);
         }
-        let (reader, mut writer) = std::io::pipe()?;
-        let (dir, name) = (self.store.store_fd(), info.path.to_string());
-        let (dumped, taken) = std::thread::scope(|scope| {
-            let dump = scope
-                .spawn(move || nix_nar::fs::dump::dump_at(dir, OsStr::new(&name), &mut writer));
-            let taken = take(&mut BufReader::new(reader));
-            (dump.join(), taken)
-        });
-        // A failed dump ends the stream early, and a refusal closes it.
-        taken?;
-        dumped.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        self.store.read_object(&info.path, |nar| take(nar))?;
         Ok(Fetched::Yes)
     }
 }

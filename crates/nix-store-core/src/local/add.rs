@@ -1,7 +1,7 @@
 //! Adding objects from files and bytes: sources and texts.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::path::Path;
 
 use nix_base::store_path::make::References;
@@ -14,6 +14,7 @@ use nix_nar::NarWriter;
 
 use super::LocalStore;
 use super::import::ImportBatch;
+use super::piped::{PIPE_BUFFER, Pipe, piped};
 use crate::error::{Error, Result};
 
 impl LocalStore {
@@ -47,24 +48,17 @@ impl LocalStore {
     ) -> Result<StorePath> {
         self.require_writable("add to the store")?;
         let batch = ImportBatch::new(self);
-        let (reader, mut writer) =
-            std::io::pipe().map_err(|error| Error::io("make a pipe to read", source, error))?;
         let is_known = method == ContentAddressMethod::NixArchive && algo == HashAlgo::Sha256;
-        let (hash, unpacked) = std::thread::scope(|scope| {
-            let dump = scope.spawn(move || match method {
-                ContentAddressMethod::Flat => archive_file(source, algo, &mut writer).map(Some),
-                _ if is_known => dump_tree(source, &mut writer).map(|()| None),
-                _ => {
-                    let mut both = Hashed::new(algo, &mut writer);
-                    dump_tree(source, &mut both).map(|()| Some(both.hash.finish().0))
-                }
-            });
-            let unpacked = batch.unpack(&mut BufReader::with_capacity(PIPE_BUFFER, reader));
-            (dump.join(), unpacked)
-        });
-        // A failed dump ends the stream early: its own error says more.
-        let hash = hash.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        let object = unpacked?;
+        let dump = |pipe: &mut Pipe| match method {
+            ContentAddressMethod::Flat => archive_file(source, algo, pipe).map(Some),
+            _ if is_known => dump_tree(source, pipe).map(|()| None),
+            _ => {
+                let mut both = Hashed::new(algo, pipe);
+                dump_tree(source, &mut both).map(|()| Some(both.hash.finish().0))
+            }
+        };
+        let (hash, object) = piped(dump, |nar| batch.unpack(nar))
+            .map_err(|error| Error::io("make a pipe to read", source, error))??;
         let ca = ContentAddress {
             method,
             hash: hash.unwrap_or_else(|| object.nar_hash().into()),
@@ -195,6 +189,3 @@ impl<W: Write> Write for Hashed<W> {
         self.out.flush()
     }
 }
-
-/// As much as a pipe holds by default.
-const PIPE_BUFFER: usize = 64 * 1024;

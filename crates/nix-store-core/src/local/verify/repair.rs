@@ -12,8 +12,7 @@
 //! goes with the staging directory, after a crash with the next collection.
 
 use std::cell::OnceCell;
-use std::ffi::OsStr;
-use std::io::{BufRead, BufReader};
+use std::io::BufRead;
 
 use nix_base::{StorePath, ValidPathInfo};
 
@@ -213,30 +212,13 @@ impl<'s> Repairer<'s> {
             return Ok(());
         };
         let staging = self.staging()?;
-        let (reader, mut writer) = std::io::pipe().map_err(|error| {
-            Error::io(
-                "make a pipe to read",
-                &self.store.layout().real_path(path),
-                error,
-            )
+        let tree = self.store.read_object(path, |nar| {
+            staging.unpack(nar, None).map_err(|source| Error::Nar {
+                action: "unpack",
+                path: self.full(&info),
+                source,
+            })
         })?;
-        let (dir, name) = (self.store.store_fd(), path.to_string());
-        let (dumped, unpacked) = std::thread::scope(|scope| {
-            let dump = scope
-                .spawn(move || nix_nar::fs::dump::dump_at(dir, OsStr::new(&name), &mut writer));
-            let unpacked = staging.unpack(BufReader::with_capacity(PIPE_BUFFER, reader), None);
-            (dump.join(), unpacked)
-        });
-        let nar_error = |action, source| Error::Nar {
-            action,
-            path: self.full(&info),
-            source,
-        };
-        // A failed dump ends the stream early: its own error says more.
-        dumped
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            .map_err(|source| nar_error("read", source))?;
-        let tree = unpacked.map_err(|source| nar_error("unpack", source))?;
         if let Err(error) = self.compare(&info, &tree) {
             staging.discard(&tree);
             return Err(error);
@@ -321,6 +303,3 @@ impl<'s> Repairer<'s> {
 fn of_store(error: Error) -> RepairError {
     RepairError::Store(Box::new(error))
 }
-
-/// What is in flight between the two ends of a copy.
-const PIPE_BUFFER: usize = 64 * 1024;
