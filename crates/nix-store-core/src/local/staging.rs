@@ -51,6 +51,15 @@ pub(crate) struct StagedTree {
 impl StagingDir {
     /// Makes a staging directory for `store`.
     pub(crate) fn create(store: &LocalStore) -> Result<Self> {
+        let deduplicator = store.config().auto_optimise.then(Deduplicator::default);
+        Ok(Self {
+            deduplicator,
+            ..Self::create_unshared(store)?
+        })
+    }
+
+    /// Makes one whose files become links to no others, however the store is opened.
+    pub(crate) fn create_unshared(store: &LocalStore) -> Result<Self> {
         let private = store.private_dir()?;
         let mut options = RestoreOptions::default();
         options.metadata = Metadata::Canonical;
@@ -62,7 +71,7 @@ impl StagingDir {
             private,
             next: Cell::new(0),
             options,
-            deduplicator: store.config().auto_optimise.then(Deduplicator::default),
+            deduplicator: None,
             links: store.layout().links_dir(),
         })
     }

@@ -320,8 +320,10 @@ impl<'a> Linker<'a> {
             && FileType::from_raw_mode(stat.st_mode) == FileType::from_raw_mode(file.stat.st_mode)
             && !is_writable
             && (stat.st_ino == file.stat.st_ino
-                || self.memory.is_verified(stat.st_ino, &file.hash)
-                || self.verify(link, &stat, file, hasher)?);
+                // The file would take over what is wrong with it.
+                || (is_canonical(&stat) || !is_canonical(&file.stat))
+                    && (self.memory.is_verified(stat.st_ino, &file.hash)
+                        || self.verify(link, &stat, file, hasher)?));
         if !is_right {
             // A collector may have removed it, and somebody made it anew.
             match link.stat() {
@@ -494,6 +496,14 @@ impl<'a> Linker<'a> {
         };
         Error::io(action, &path, error)
     }
+}
+
+/// Whether mode and time are those of every file in a store. Whose it is doesn't count: of two
+/// owners either may be the wrong one.
+fn is_canonical(stat: &Stat) -> bool {
+    stat.st_mtime == 1
+        && (FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile
+            || matches!(stat.st_mode & 0o7777, 0o444 | 0o555))
 }
 
 fn replaced(file: &Candidate<'_>) -> Joined {

@@ -217,6 +217,56 @@ fn a_link_that_is_not_what_its_name_says_takes_no_files_place() {
 }
 
 #[test]
+fn a_link_whose_metadata_are_wrong_takes_no_files_place() {
+    let damages: [fn(&Path); 3] = [
+        |link| chmod(link, 0o400),
+        |link| chmod(link, 0o4444),
+        |link| {
+            let link = fs::File::open(link).unwrap();
+            link.set_modified(std::time::UNIX_EPOCH).unwrap();
+        },
+    ];
+    for auto_optimise in [false, true] {
+        for damage in damages {
+            let fixture = fixture(auto_optimise);
+            let first = fixture.add("first", &[("a", "same")]);
+            fixture.run();
+            let link = fixture.links().pop().unwrap();
+            damage(&link);
+            let second = fixture.add("second", &[("b", "same"), ("c", "same")]);
+            if !auto_optimise {
+                assert_eq!(fixture.run().corrupted_links, [link.clone()]);
+            }
+            for file in [&link, &second.join("b"), &second.join("c")] {
+                let found = fs::metadata(file).unwrap();
+                assert_eq!((found.mode() & 0o7777, found.mtime()), (0o444, 1));
+                assert_eq!(found.nlink(), 3, "{}", file.display());
+            }
+            assert_ne!(inode(second.join("b")), inode(first.join("a")));
+        }
+    }
+}
+
+#[test]
+fn repaired_metadata_are_not_taken_over_from_a_link_again() {
+    let fixture = fixture(true);
+    let tree = fixture.add("tree", &[("a", "same"), ("b", "same")]);
+    let faulty = fs::File::open(tree.join("a")).unwrap();
+    faulty.set_modified(std::time::UNIX_EPOCH).unwrap();
+    let verify = |remedy| {
+        let mut options = crate::VerifyOptions::default();
+        options.contents = crate::CheckContents::Yes;
+        options.metadata = true;
+        options.remedy = remedy;
+        let report = fixture.store.verify_with(&options, &mut [], &mut ());
+        report.unwrap()
+    };
+    assert_eq!(verify(crate::Remedy::Repair).repaired.len(), 1);
+    assert!(verify(crate::Remedy::Report).is_clean());
+    assert_eq!(fs::metadata(tree.join("a")).unwrap().mtime(), 1);
+}
+
+#[test]
 fn what_a_killed_run_left_is_put_right() {
     let fixture = fixture(false);
     let tree = fixture.add("tree", &[("dir/a", "x")]);

@@ -282,7 +282,8 @@ impl<'s> Repairer<'s> {
         if let Some(staging) = self.staging.get() {
             return Ok(staging);
         }
-        let staging = StagingDir::create(self.store)?;
+        // Another file may have the very fault that is repaired.
+        let staging = StagingDir::create_unshared(self.store)?;
         Ok(self.staging.get_or_init(|| staging))
     }
 
