@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! collectors wait      database · which valid paths have no object    (existence)
-//! then they may run    deduplicated files                             (links)
+//! then they may run    what has none comes anew or is forgotten       (existence)
+//!                      deduplicated files                             (links)
 //!                      contents and metadata of each path             (contents, metadata)
 //! ```
 //!
-//! Contents take long, so nobody waits for them. A collector may then remove a path that is
-//! being read: whatever seems to be wrong is looked at again after the path was pinned as a
-//! temporary root and is still valid.
+//! Copies and contents take long, so nobody waits for them. A collector may then remove a path
+//! that is being read: whatever seems to be wrong is looked at again after the path was pinned as
+//! a temporary root and is still valid. Where only some paths are asked for, these are pinned from
+//! the beginning, and neither side waits for the other.
 //!
 //! What is damaged is replaced by a good copy ([`repair`]) that was received, compared and
 //! flushed before; the exchange is one rename.
@@ -29,6 +31,8 @@ use std::ffi::OsString;
 use std::fs;
 
 use nix_base::{StorePath, StorePathSet};
+use rustix::fs::{AtFlags, statat};
+use rustix::io::Errno;
 
 use super::LocalStore;
 use crate::error::{Error, FullPath, Result};
@@ -152,6 +156,12 @@ impl LocalStore {
             .collect()
     }
 
+    /// Whether something lies at the path; also if it can't be seen what.
+    fn has_object(&self, path: &StorePath) -> bool {
+        let looked = statat(self.store_fd(), path.to_string(), AtFlags::SYMLINK_NOFOLLOW);
+        !matches!(looked, Err(Errno::NOENT))
+    }
+
     fn full_path(&self, path: &StorePath) -> FullPath {
         FullPath::new(self.store_dir(), path)
     }
@@ -169,7 +179,7 @@ struct Check<'c, 's, 'x> {
 
 impl Check<'_, '_, '_> {
     fn run(&mut self) -> Result<()> {
-        let paths = {
+        let (mut paths, missing) = {
             let _no_collector = self.keep_collectors_away()?;
             if self.options.paths.is_none() {
                 self.store.db.check_integrity(&mut self.report.problems)?;
@@ -181,9 +191,14 @@ impl Check<'_, '_, '_> {
             self.watch.begins(VerifyPhase::Existence);
             // The rows first: what they tell of is on disk already, and stays.
             let paths = self.wanted()?;
-            let present = self.store.list_objects()?;
-            self.check_existence(paths, &present)?
+            let missing = self.missing_among(&paths)?;
+            (paths, missing)
         };
+        paths.retain(|path| !missing.contains(path));
+        self.settle_missing(missing)?;
+        if self.report.cancelled {
+            return Ok(());
+        }
         if self.options.contents == CheckContents::Yes {
             if self.options.paths.is_none() {
                 self.watch.begins(VerifyPhase::Links);
@@ -197,8 +212,13 @@ impl Check<'_, '_, '_> {
         Ok(())
     }
 
+    /// A lock against collectors, or nothing where they do no harm.
     fn keep_collectors_away(&self) -> Result<Option<GcLock>> {
         if self.store.is_read_only() {
+            return Ok(None);
+        }
+        if let Some(paths) = &self.options.paths {
+            self.store.add_temp_roots(paths)?;
             return Ok(None);
         }
         GcLock::acquire(&self.store.layout().state, LockMode::Shared, Wait::Forever)

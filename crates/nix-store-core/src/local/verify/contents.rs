@@ -275,11 +275,7 @@ impl Check<'_, '_, '_> {
     }
 
     fn unreadable(&self, path: &StorePath, source: nix_nar::Error) -> Result<VerifyProblem> {
-        let name = path.to_string();
-        let nofollow = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
-        if let Err(rustix::io::Errno::NOENT) =
-            rustix::fs::statat(self.store.store_fd(), &name, nofollow)
-        {
+        if !self.store.has_object(path) {
             let is_needed = !self.other_referrers(path)?.is_empty();
             return Ok(self.disappeared(path, is_needed));
         }

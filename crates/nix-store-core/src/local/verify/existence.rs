@@ -1,7 +1,7 @@
 //! Valid paths that have no object.
 
-use std::collections::{BTreeMap, HashSet};
-use std::ffi::{OsStr, OsString};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 
 use nix_base::{StorePath, StorePathSet};
 
@@ -11,40 +11,46 @@ use super::{Check, Outcome};
 use crate::error::Result;
 
 impl Check<'_, '_, '_> {
-    /// Settles what has no object, and gives the rest of `paths`.
-    pub(super) fn check_existence(
-        &mut self,
-        mut paths: StorePathSet,
-        present: &HashSet<OsString>,
-    ) -> Result<StorePathSet> {
-        let is_there = |path: &StorePath| present.contains(OsStr::new(&path.to_string()));
-        let missing: StorePathSet = paths
-            .iter()
-            .filter(|path| !is_there(path))
-            .cloned()
-            .collect();
-        if missing.is_empty() {
-            return Ok(paths);
-        }
-        paths.retain(|path| !missing.contains(path));
-        self.report.paths += missing.len();
+    /// Those of `paths` that have no object.
+    pub(super) fn missing_among(&self, paths: &StorePathSet) -> Result<StorePathSet> {
+        let present = match self.options.paths {
+            None => Some(self.store.list_objects()?),
+            // A few are looked for one by one.
+            Some(_) => None,
+        };
+        let is_there = |path: &&StorePath| match &present {
+            Some(names) => names.contains(OsStr::new(&path.to_string())),
+            None => self.store.has_object(path),
+        };
+        let missing = paths.iter().filter(|path| !is_there(path));
+        Ok(missing.cloned().collect())
+    }
+
+    /// Settles what has no object. Collectors and others may be at work.
+    pub(super) fn settle_missing(&mut self, missing: StorePathSet) -> Result<()> {
         let mut lost = BTreeMap::new();
         for path in missing {
-            if self.store.is_read_only() && !self.store.is_valid(&path)? {
-                // Nobody kept a collector away.
+            if self.watch.is_cancelled() {
+                self.report.cancelled = true;
+                break;
+            }
+            if !self.store.is_read_only() {
+                self.store.add_temp_root(&path)?;
+            }
+            if !self.store.is_valid(&path)? {
                 continue;
             }
+            self.report.paths += 1;
             self.watch.looks_at(&path);
             match self.restore(&path) {
                 Outcome::Repaired => {
-                    let problem = self.disappeared(&path, self.is_needed(&path, &is_there)?);
+                    let problem = self.disappeared(&path, self.is_needed(&path)?);
                     self.settle(problem, |_| Ok(Outcome::Repaired))?;
                 }
                 outcome => drop(lost.insert(path, outcome)),
             }
         }
-        self.settle_lost(lost)?;
-        Ok(paths)
+        self.settle_lost(lost)
     }
 
     /// Forgets what is lost and not needed by anything that is there; reports the rest.
@@ -70,14 +76,22 @@ impl Check<'_, '_, '_> {
         }
         let needed = self.needed_among(&lost.keys().cloned().collect())?;
         for (path, outcome) in lost {
+            if self.store.has_object(&path) {
+                // Another repair has brought it back.
+                continue;
+            }
             let problem = self.disappeared(&path, needed.contains(&path));
             self.settle(problem, |_| Ok(outcome))?;
         }
         Ok(())
     }
 
-    /// Whether the database forgot the path; not if something came to refer to it.
+    /// Whether the database forgot the path; not if another repair has brought it back, or
+    /// something came to refer to it.
     fn forget(&self, path: &StorePath) -> Result<bool> {
+        if self.store.has_object(path) {
+            return Ok(false);
+        }
         match self.store.db.invalidate(path) {
             Ok(()) => Ok(true),
             Err(error) if error.is_path_in_use() => Ok(false),
@@ -105,8 +119,9 @@ impl Check<'_, '_, '_> {
         }
     }
 
-    fn is_needed(&self, path: &StorePath, is_there: &dyn Fn(&StorePath) -> bool) -> Result<bool> {
-        Ok(self.other_referrers(path)?.iter().any(is_there))
+    fn is_needed(&self, path: &StorePath) -> Result<bool> {
+        let referrers = self.other_referrers(path)?;
+        Ok(referrers.iter().any(|path| self.store.has_object(path)))
     }
 
     pub(super) fn other_referrers(&self, path: &StorePath) -> Result<StorePathSet> {
