@@ -143,6 +143,17 @@ impl Db {
         self.paths_of(&self.conn, ALL_PATHS, params![])
     }
 
+    /// The id of the path that became valid last, or 0. Later ones get larger ids.
+    pub(crate) fn query_last_id(&self) -> Result<usize> {
+        self.last_id(&self.conn)
+    }
+
+    /// The valid paths with larger ids than this.
+    pub(crate) fn query_newer(&self, id: usize) -> Result<StorePathSet> {
+        let id = i64::try_from(id).unwrap_or(i64::MAX);
+        self.paths_of(&self.conn, NEWER_PATHS, params![id])
+    }
+
     pub(super) fn referrers_within(
         &self,
         conn: &Connection,
@@ -392,6 +403,7 @@ pub(super) const PATH_OF_ID: &str = "select path from ValidPaths where id = ?1";
 const PATHS_BY_ID: &str = "select id, path from ValidPaths order by id";
 const LAST_ID: &str = "select ifnull(max(id), 0) from ValidPaths";
 const ALL_PATHS: &str = "select path from ValidPaths order by path";
+const NEWER_PATHS: &str = "select path from ValidPaths where id > ?1";
 pub(super) const PATHS_FROM: &str =
     "select path, id from ValidPaths where path >= ?1 order by path";
 const INFOS_FROM: &str = "select path, id, hash, registrationTime, deriver, narSize, ultimate, \

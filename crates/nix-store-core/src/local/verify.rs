@@ -37,6 +37,7 @@ use rustix::io::Errno;
 use super::LocalStore;
 use crate::error::{Error, FullPath, Result};
 use crate::lock::{GcLock, LockMode, Wait};
+use journal::Marks;
 use repair::Repairer;
 
 pub use options::{CheckContents, Journal, Remedy, VerifyOptions, VerifyPhase, VerifyWatch};
@@ -179,7 +180,7 @@ struct Check<'c, 's, 'x> {
 
 impl Check<'_, '_, '_> {
     fn run(&mut self) -> Result<()> {
-        let (mut paths, missing) = {
+        let (mut paths, missing, mut marks) = {
             let _no_collector = self.keep_collectors_away()?;
             if self.options.paths.is_none() {
                 self.store.db.check_integrity(&mut self.report.problems)?;
@@ -189,27 +190,55 @@ impl Check<'_, '_, '_> {
                 return self.give_up_on_database();
             }
             self.watch.begins(VerifyPhase::Existence);
+            // The marks first: what becomes valid from here on is newer than they are.
+            let marks = self.marks()?;
             // The rows first: what they tell of is on disk already, and stays.
             let paths = self.wanted()?;
             let missing = self.missing_among(&paths)?;
-            (paths, missing)
+            (paths, missing, marks)
         };
         paths.retain(|path| !missing.contains(path));
         self.settle_missing(missing)?;
         if self.report.cancelled {
             return Ok(());
         }
-        if self.options.contents == CheckContents::Yes {
-            if self.options.paths.is_none() {
-                self.watch.begins(VerifyPhase::Links);
-                self.check_links()?;
-            }
-            self.watch.begins(VerifyPhase::Contents);
-            return self.check_contents(&paths);
+        if self.options.contents == CheckContents::No {
+            self.report.paths += paths.len();
+            paths.iter().for_each(|path| self.watch.looks_at(path));
+            return Ok(());
         }
-        self.report.paths += paths.len();
-        paths.iter().for_each(|path| self.watch.looks_at(path));
-        Ok(())
+        self.read(&paths, marks.as_mut())?;
+        match marks {
+            Some(mut marks) if self.report.cancelled => marks.save(),
+            Some(marks) => marks.remove(),
+            None => Ok(()),
+        }
+    }
+
+    fn read(&mut self, paths: &StorePathSet, mut marks: Option<&mut Marks>) -> Result<()> {
+        if self.options.paths.is_none() {
+            self.watch.begins(VerifyPhase::Links);
+            self.check_links(marks.as_deref_mut())?;
+        }
+        if self.report.cancelled {
+            return Ok(());
+        }
+        self.watch.begins(VerifyPhase::Contents);
+        self.check_contents(paths, marks)
+    }
+
+    /// The marks that this check leaves, if any.
+    fn marks(&self) -> Result<Option<Marks>> {
+        let VerifyOptions {
+            contents, metadata, ..
+        } = *self.options;
+        let is_of_all = contents == CheckContents::Yes && self.options.paths.is_none();
+        match self.options.journal {
+            _ if !is_of_all || self.store.is_read_only() => Ok(None),
+            Journal::None => Ok(None),
+            Journal::Fresh => Marks::fresh(self.store, metadata).map(Some),
+            Journal::Resume => Marks::resume(self.store, metadata).map(Some),
+        }
     }
 
     /// A lock against collectors, or nothing where they do no harm.

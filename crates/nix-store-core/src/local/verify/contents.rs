@@ -10,7 +10,7 @@ use nix_nar::fs::dump::dump_at_unnoticed;
 
 use super::journal::Marks;
 use super::metadata::{self, FaultyMetadata};
-use super::options::{Journal, Remedy};
+use super::options::Remedy;
 use super::pool::{Event, in_order};
 use super::problem::VerifyProblem;
 use super::repair::RepairError;
@@ -70,14 +70,12 @@ impl Reading<'_> {
 
 impl Check<'_, '_, '_> {
     /// Reads all of `paths`, and settles what is wrong with them.
-    pub(super) fn check_contents(&mut self, paths: &StorePathSet) -> Result<()> {
-        let mut marks = match self.options.journal {
-            _ if self.options.paths.is_some() || self.store.is_read_only() => None,
-            Journal::None => None,
-            Journal::Fresh => Some(Marks::fresh(self.store)),
-            Journal::Resume => Some(Marks::resume(self.store)?),
-        };
-        let targets = self.targets(paths, marks.as_ref())?;
+    pub(super) fn check_contents(
+        &mut self,
+        paths: &StorePathSet,
+        mut marks: Option<&mut Marks>,
+    ) -> Result<()> {
+        let targets = self.targets(paths, marks.as_deref())?;
         let pace = Pace::new(self.options.rate);
         let owner = match self.options.metadata {
             true => Some(metadata::owner_of(self.store)?),
@@ -102,12 +100,7 @@ impl Check<'_, '_, '_> {
                 Some(marks) => marks.passed(&targets[i].path, is_bad),
                 None => Ok(()),
             }
-        })?;
-        match marks {
-            Some(mut marks) if self.report.cancelled => marks.save(),
-            Some(marks) => marks.remove(),
-            None => Ok(()),
-        }
+        })
     }
 
     /// Accounts for what was read of an object, and settles what is wrong with it. Whether
@@ -129,7 +122,7 @@ impl Check<'_, '_, '_> {
         let mut targets = Vec::with_capacity(paths.len());
         let mut skipped = 0;
         let mut add = |info: ValidPathInfo| {
-            if marks.is_some_and(|marks| marks.covers(&info)) {
+            if marks.is_some_and(|marks| marks.covers(&info.path)) {
                 skipped += 1;
             } else {
                 let recorded = Recorded::from(&info);

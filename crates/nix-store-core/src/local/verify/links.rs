@@ -9,6 +9,7 @@ use std::path::Path;
 use nix_base::{Hash, HashFormat, NarHash};
 use nix_nar::fs::dump::dump_at_unnoticed;
 
+use super::journal::Marks;
 use super::options::Remedy;
 use super::pool::in_order;
 use super::problem::VerifyProblem;
@@ -20,11 +21,14 @@ use crate::error::{Error, Result};
 impl Check<'_, '_, '_> {
     /// Hashes the deduplicated files; with repair, those that are damaged lose their names,
     /// so that nothing more is linked to them.
-    pub(super) fn check_links(&mut self) -> Result<()> {
+    pub(super) fn check_links(&mut self, mut marks: Option<&mut Marks>) -> Result<()> {
         let dir_path = self.store.layout().links_dir();
-        let Some((dir, names)) = list(&dir_path)? else {
+        let Some((dir, mut names)) = list(&dir_path)? else {
             return Ok(());
         };
+        if let Some(marks) = &marks {
+            names.retain(|name| !marks.covers_link(name));
+        }
         let pace = Pace::new(self.options.rate);
         let hash = |i: usize| {
             let mut sink = PacedSink::new(&pace);
@@ -35,7 +39,13 @@ impl Check<'_, '_, '_> {
                 return Ok(());
             };
             self.report.links += 1;
-            self.judge_link(&dir_path, &names[i], hashed)
+            let problems = self.report.problems.len();
+            self.judge_link(&dir_path, &names[i], hashed)?;
+            let is_bad = self.report.problems.len() > problems;
+            match &mut marks {
+                Some(marks) => marks.passed_link(&names[i], is_bad),
+                None => Ok(()),
+            }
         })
     }
 
