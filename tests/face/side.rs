@@ -120,6 +120,13 @@ impl Side {
         command.args(case.words.iter().map(|word| fill(word)));
         command.env("BEFORE", fill(&case.before));
         let output = feed(command, case.stdin.as_ref().map(|text| fill(text)));
+        assert_ne!(
+            output.status.code(),
+            Some(UNPREPARED),
+            "'{}' can't be prepared: {}",
+            case.name,
+            String::from_utf8_lossy(&output.stderr)
+        );
         let mut places = vec![(machine.path(""), "MACHINE")];
         places.extend(other.map(|(other, _)| (other.path(""), "OTHER")));
         let plain = |bytes: &[u8]| {
@@ -270,6 +277,11 @@ fn compared_lines(stderr: &str, errors: Errors) -> String {
     text
 }
 
-const SCRIPT: &str = "cd /nix/scratch && eval \"$BEFORE\" && unset BEFORE && exec \"$@\"";
+/// What is to be done before, every command of it with success, and then the program.
+const SCRIPT: &str = "trap 'exit 99' EXIT; set -e; cd /nix/scratch; eval \"$BEFORE\"; \
+                      set +e; unset BEFORE; trap - EXIT; exec \"$@\"";
+
+/// The exit status of the script if the program wasn't started, which would look like agreement.
+const UNPREPARED: i32 = 99;
 
 const NIX_SERVE: &str = env!("CARGO_BIN_EXE_nix-serve");

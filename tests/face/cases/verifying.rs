@@ -27,10 +27,10 @@ pub(super) fn cases() -> Vec<Case> {
             .no_errors(),
         change("verify/repair-clean", "--verify --check-contents --repair").all_errors(),
         change("verify/unknown-size", "--verify --check-contents --repair")
-            .before("python3 -c \"import sqlite3; c = sqlite3.connect('/nix/var/nix/db/db.sqlite'); c.execute('update ValidPaths set narSize = null where path like ?', ('%-base-1.0',)); c.commit()\"")
+            .before("sqlite3 /nix/var/nix/db/db.sqlite \"update ValidPaths set narSize = null where path like '%-base-1.0'\"")
             .no_errors(),
         change("verify/zero-hash", "--verify --check-contents --repair")
-            .before("python3 -c \"import sqlite3; c = sqlite3.connect('/nix/var/nix/db/db.sqlite'); c.execute('update ValidPaths set hash = ? where path like ?', ('sha256:' + 64 * '0', '%-base-1.0',)); c.commit()\"")
+            .before("sqlite3 /nix/var/nix/db/db.sqlite \"update ValidPaths set hash = 'sha256:' || hex(zeroblob(32)) where path like '%-base-1.0'\"")
             .no_errors(),
         ask("verify-path/good", "--verify-path {app} {base}").all_errors(),
         change("verify-path/modified", "--verify-path {app} {base}").before(damage).all_errors(),
