@@ -1,11 +1,12 @@
 //! Making paths valid.
 //!
-//! A batch is planned before the transaction begins: which paths it has, in order, and
-//! which of them each one refers to. Rows are then written in the order of the paths, so
-//! that the indices grow at their ends, and references as numbers.
+//! Rows are written in the order of the paths, so that the indices grow at their ends.
+//! References follow as numbers, by a plan of which path of the batch refers to which; a large
+//! batch is planned by another thread while the rows are written.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::panic::resume_unwind;
 use std::time::SystemTime;
 
 use nix_base::{OutputName, StoreDir, StorePath, ValidPathInfo};
@@ -58,22 +59,15 @@ impl Db {
         for registration in batch {
             check_content_address(&self.store_dir, &registration.info)?;
         }
-        let plan = Plan::new(batch);
-        if let Some((path, referrer)) = plan.find_circle() {
-            let full = |i: usize| Box::new(FullPath::new(&self.store_dir, &batch[i].info.path));
-            return Err(Error::ReferenceCycle {
-                path: full(path),
-                referrer: full(referrer),
-            });
-        }
+        let order = in_order(batch);
         let write = || {
             self.write_transaction(REGISTER, |conn| {
-                let ids = self.write_paths(conn, batch, &plan)?;
+                let (plan, ids) = self.write_and_plan(conn, batch, &order)?;
                 let index = match batch.len() < MANY {
                     true => None,
                     false => self.drop_index_while_empty(conn)?,
                 };
-                self.write_references(conn, &plan, &ids)?;
+                self.write_references(conn, &order, &plan, &ids)?;
                 if let Some(create_index) = index {
                     conn.execute_batch(&create_index).explain(self, REGISTER)?;
                 }
@@ -89,6 +83,32 @@ impl Db {
         let written = write();
         self.enforce_foreign_keys(true)?;
         written
+    }
+
+    /// Writes the rows of the paths, and finds out which of them refer to which.
+    fn write_and_plan<'b>(
+        &self,
+        conn: &Connection,
+        batch: &'b [Registration],
+        order: &[usize],
+    ) -> Result<(Plan<'b>, Vec<i64>)> {
+        let plan = || Plan::checked(&self.store_dir, batch);
+        if batch.len() < MANY {
+            return Ok((plan()?, self.write_paths(conn, batch, order)?));
+        }
+        let dir = &self.store_dir;
+        let (plan, ids) = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new();
+            let planner = thread.spawn_scoped(scope, || Plan::checked(dir, batch));
+            let ids = self.write_paths(conn, batch, order);
+            let plan = match planner {
+                Ok(planner) => planner.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                // There is no room for one.
+                Err(_) => plan(),
+            };
+            (plan, ids)
+        });
+        Ok((plan?, ids?))
     }
 
     /// Drops the index of what is referred to if nothing is yet, and gives the statement that
@@ -118,14 +138,14 @@ impl Db {
         &self,
         conn: &Connection,
         batch: &[Registration],
-        plan: &Plan<'_>,
+        order: &[usize],
     ) -> Result<Vec<i64>> {
         let mut insert = conn.prepare_cached(INSERT_PATH).explain(self, REGISTER)?;
         let mut update = conn.prepare_cached(UPDATE_PATH).explain(self, REGISTER)?;
         let mut insert_output = conn.prepare_cached(INSERT_OUTPUT).explain(self, REGISTER)?;
         let now = unix_seconds();
         let mut ids = vec![0; batch.len()];
-        for &place in &plan.in_order {
+        for &place in order {
             let Registration { info, outputs } = &batch[place];
             let row = PathRow::new(&self.store_dir, info, now)?;
             let id = match row.insert(&mut insert).explain(self, REGISTER)? {
@@ -145,7 +165,13 @@ impl Db {
         Ok(ids)
     }
 
-    fn write_references(&self, conn: &Connection, plan: &Plan<'_>, ids: &[i64]) -> Result<()> {
+    fn write_references(
+        &self,
+        conn: &Connection,
+        order: &[usize],
+        plan: &Plan<'_>,
+        ids: &[i64],
+    ) -> Result<()> {
         let mut insert = conn
             .prepare_cached(&format!("{INSERT_REFERENCES} (?, ?)"))
             .explain(self, REGISTER)?;
@@ -158,7 +184,7 @@ impl Db {
         let mut outside: PathMap<'_, i64> = HashMap::default();
         let mut references = Vec::new();
         let mut pairs: Vec<i64> = Vec::new();
-        for &place in &plan.in_order {
+        for &place in order {
             let referrer = ids[place];
             references.clear();
             for target in plan.references_of(place) {
@@ -199,16 +225,34 @@ enum Target<'b> {
     Outside(&'b StorePath),
 }
 
-/// A batch with its references resolved.
+/// Places in the batch, in the order of their paths.
+fn in_order(batch: &[Registration]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..batch.len()).collect();
+    order.sort_by(|&a, &b| batch[a].info.path.cmp(&batch[b].info.path));
+    order
+}
+
+/// The references of a batch, resolved.
 struct Plan<'b> {
-    /// Places in the batch, in the order of their paths.
-    in_order: Vec<usize>,
     targets: Vec<Target<'b>>,
     /// Where the targets of each place begin; one more for the end.
     starts: Vec<usize>,
 }
 
 impl<'b> Plan<'b> {
+    /// Fails if paths refer to each other in a circle.
+    fn checked(store_dir: &StoreDir, batch: &'b [Registration]) -> Result<Self> {
+        let plan = Self::new(batch);
+        let Some((path, referrer)) = plan.find_circle() else {
+            return Ok(plan);
+        };
+        let full = |i: usize| Box::new(FullPath::new(store_dir, &batch[i].info.path));
+        Err(Error::ReferenceCycle {
+            path: full(path),
+            referrer: full(referrer),
+        })
+    }
+
     fn new(batch: &'b [Registration]) -> Self {
         let mut places: PathMap<'_, usize> = HashMap::default();
         places.reserve(batch.len());
@@ -226,13 +270,7 @@ impl<'b> Plan<'b> {
             }));
         }
         starts.push(targets.len());
-        let mut in_order: Vec<usize> = (0..batch.len()).collect();
-        in_order.sort_by(|&a, &b| batch[a].info.path.cmp(&batch[b].info.path));
-        Self {
-            in_order,
-            targets,
-            starts,
-        }
+        Self { targets, starts }
     }
 
     fn references_of(&self, place: usize) -> &[Target<'b>] {
@@ -254,7 +292,7 @@ impl<'b> Plan<'b> {
     /// Takes away paths that nothing left in the batch refers to, until none is left: what
     /// can't be taken away is on a circle, or below one.
     fn find_circle(&self) -> Option<(usize, usize)> {
-        let len = self.in_order.len();
+        let len = self.starts.len() - 1;
         let mut referrers = vec![0_usize; len];
         for place in 0..len {
             self.others_of(place)

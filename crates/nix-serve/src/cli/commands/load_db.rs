@@ -1,6 +1,5 @@
 //! `load-db`: registers paths that are on disk already, from what `dump-db` printed.
 
-use std::io::BufReader;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -12,12 +11,10 @@ use crate::cli::signals::{Input, SignalWatch};
 pub(crate) fn run(context: &Context) -> anyhow::Result<ExitCode> {
     let watch = SignalWatch::install(Arc::default())?;
     let store = context.open_store("load-db", Purpose::Write)?;
-    let input = BufReader::with_capacity(BUFFER, Input::of_process(watch)?);
+    let input = Input::of_process(watch)?;
     let batch = read_all(input, store.store_dir(), HashGiven::Yes)?;
     let count = batch.len();
     store.register_present(batch)?;
     tracing::debug!("{count} paths registered");
     Ok(ExitCode::SUCCESS)
 }
-
-const BUFFER: usize = 256 << 10;

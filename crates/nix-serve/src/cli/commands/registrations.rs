@@ -5,9 +5,11 @@
 //! reference LF …
 //! ```
 
-use std::io::BufRead;
+use std::io::Read;
+use std::panic::resume_unwind;
 
 use anyhow::{Context as _, bail};
+use bstr::ByteSlice as _;
 use nix_base::{NarHash, StoreDir, StorePath, UnkeyedValidPathInfo, ValidPathInfo};
 
 /// Whether registrations have lines for hash and size.
@@ -21,26 +23,44 @@ pub(super) enum HashGiven {
 
 /// Reads all that `input` has.
 pub(super) fn read_all(
-    input: impl BufRead,
+    mut input: impl Read,
     dir: &StoreDir,
     hash_given: HashGiven,
 ) -> anyhow::Result<Vec<ValidPathInfo>> {
-    let mut lines = Lines {
-        input,
-        line: Vec::new(),
-        number: 0,
+    let mut text = Vec::new();
+    input.read_to_end(&mut text).context("cannot read stdin")?;
+    let mut first = Lines::new(&text);
+    let second = first.split_off(hash_given);
+    let read = |mut lines: Lines<'_>| {
+        let mut all = Vec::new();
+        while let Some(info) = read_one(&mut lines, dir, hash_given)
+            .with_context(|| format!("cannot read the registration in line {}", lines.number))?
+        {
+            all.push(info);
+        }
+        anyhow::Ok(all)
     };
-    let mut all = Vec::new();
-    while let Some(info) = read_one(&mut lines, dir, hash_given)
-        .with_context(|| format!("cannot read the registration in line {}", lines.number))?
-    {
-        all.push(info);
-    }
+    let Some(second) = second else {
+        return read(first);
+    };
+    let (first, second) = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new();
+        let helper = thread.spawn_scoped(scope, || read(second.clone()));
+        let first = read(first);
+        let second = match helper {
+            Ok(helper) => helper.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            // There is no room for a thread.
+            Err(_) => read(second.clone()),
+        };
+        (first, second)
+    });
+    let mut all = first?;
+    all.append(&mut second?);
     Ok(all)
 }
 
 fn read_one(
-    lines: &mut Lines<impl BufRead>,
+    lines: &mut Lines<'_>,
     dir: &StoreDir,
     hash_given: HashGiven,
 ) -> anyhow::Result<Option<ValidPathInfo>> {
@@ -69,34 +89,68 @@ fn read_one(
 }
 
 /// Lines of bounded length, counted.
-struct Lines<R> {
-    input: R,
-    line: Vec<u8>,
+#[derive(Clone)]
+struct Lines<'t> {
+    text: &'t [u8],
     number: u64,
 }
 
-impl<R: BufRead> Lines<R> {
-    fn next(&mut self) -> anyhow::Result<Option<&[u8]>> {
-        self.line.clear();
-        self.number += 1;
-        let mut limited = std::io::Read::take(&mut self.input, MAX_LINE);
-        limited
-            .read_until(b'\n', &mut self.line)
-            .context("cannot read stdin")?;
-        match self.line.pop() {
-            None => return Ok(None),
-            Some(b'\n') => {}
-            Some(_) => bail!("the line is not complete, or longer than {MAX_LINE} bytes"),
-        }
-        Ok(Some(&self.line))
+impl<'t> Lines<'t> {
+    fn new(text: &'t [u8]) -> Self {
+        Self { text, number: 0 }
     }
 
-    fn field(&mut self, name: &str) -> anyhow::Result<&[u8]> {
+    fn next(&mut self) -> anyhow::Result<Option<&'t [u8]>> {
+        self.number += 1;
+        if self.text.is_empty() {
+            return Ok(None);
+        }
+        match self.text.find_byte(b'\n') {
+            Some(end) if end < MAX_LINE => {
+                let (line, rest) = self.text.split_at(end);
+                self.text = &rest[1..];
+                Ok(Some(line))
+            }
+            _ => bail!("the line is not complete, or longer than {MAX_LINE} bytes"),
+        }
+    }
+
+    /// Takes away about the second half, for another thread. `None` if it isn't worth one, or if
+    /// the first half is no list of registrations, as its reader will find out.
+    fn split_off(&mut self, hash_given: HashGiven) -> Option<Self> {
+        let whole = self.text;
+        if whole.len() < WORTH_A_THREAD {
+            return None;
+        }
+        let mut rest = self.clone();
+        while rest.text.len() > whole.len() / 2 {
+            rest.skip_one(hash_given)?;
+        }
+        self.text = &whole[..whole.len() - rest.text.len()];
+        Some(rest)
+    }
+
+    fn skip_one(&mut self, hash_given: HashGiven) -> Option<()> {
+        self.next().ok()?.filter(|path| !path.is_empty())?;
+        let more = match hash_given {
+            HashGiven::Yes => 3,
+            HashGiven::No => 1,
+        };
+        for _ in 0..more {
+            self.next().ok()??;
+        }
+        for _ in 0..self.count("number of references").ok()? {
+            self.next().ok()??;
+        }
+        Some(())
+    }
+
+    fn field(&mut self, name: &str) -> anyhow::Result<&'t [u8]> {
         let line = self.next()?;
         line.with_context(|| format!("the input ends before the {name}"))
     }
 
-    fn text(&mut self, name: &str) -> anyhow::Result<&str> {
+    fn text(&mut self, name: &str) -> anyhow::Result<&'t str> {
         std::str::from_utf8(self.field(name)?).context("the line is not UTF-8")
     }
 
@@ -107,7 +161,9 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
-const MAX_LINE: u64 = 4096;
+const MAX_LINE: usize = 4096;
+/// From how many bytes on two threads read faster than one.
+const WORTH_A_THREAD: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -130,6 +186,28 @@ mod tests {
         assert_eq!(info.nar_size, 96);
         assert_eq!(info.deriver, None);
         assert!(info.references.contains(&info.path));
+    }
+
+    #[test]
+    fn many_are_read_by_two_in_order() {
+        let one = |number: usize| {
+            let path = PATH.replace("hello", &format!("hello-{number}"));
+            format!("{path}\n{HASH}\n{number}\n\n1\n{PATH}\n")
+        };
+        let mut text: String = (0..8000).map(one).collect();
+        assert!(text.len() > WORTH_A_THREAD);
+        let infos = read(&text, HashGiven::Yes).unwrap();
+        assert!(infos.iter().map(|info| info.info.nar_size).eq(0..8000));
+        assert!(infos[7999].path.to_string().ends_with("hello-7999.txt"));
+
+        text.push_str(&format!("\n{PATH}\n"));
+        assert_eq!(read(&text, HashGiven::Yes).unwrap().len(), 8000);
+        for (at, line) in [(100, 603), (7000, 42003)] {
+            let wrong = text.replace(&format!("\n{at}\n"), "\nmany\n");
+            let error = crate::cli::report::one_line(&read(&wrong, HashGiven::Yes).unwrap_err());
+            let line = format!("cannot read the registration in line {line}: the size 'many'");
+            assert!(error.starts_with(&line), "{error}");
+        }
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! `--register-validity`: registers paths that are on disk already.
 
-use std::io::BufReader;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -19,7 +18,7 @@ pub(super) fn run(args: RegisterArgs, context: &Context) -> anyhow::Result<ExitC
         true => (HashGiven::Yes, Measure::No),
         false => (HashGiven::No, Measure::Yes),
     };
-    let input = BufReader::with_capacity(BUFFER, Input::of_process(watch)?);
+    let input = Input::of_process(watch)?;
     let batch = read_all(input, store.store_dir(), hash_given)?;
     let reregister = match args.reregister {
         true => Reregister::Yes,
@@ -28,5 +27,3 @@ pub(super) fn run(args: RegisterArgs, context: &Context) -> anyhow::Result<ExitC
     store.adopt(batch, measure, reregister)?;
     Ok(ExitCode::SUCCESS)
 }
-
-const BUFFER: usize = 64 << 10;
