@@ -106,6 +106,16 @@ fn paths_that_are_valid_are_registered_again_only_on_demand() {
 }
 
 #[test]
+fn what_is_registered_is_pinned() {
+    let fixture = fixture();
+    let info = said("object");
+    let truth = fixture.put(&info, "contents");
+    fixture.store.register_present(vec![truth]).unwrap();
+    let printed = fixture.store.store_dir().print(&info.path);
+    assert!(fixture.store.temp_roots.borrow().contains(&printed));
+}
+
+#[test]
 fn what_another_one_makes_meanwhile_is_left_alone() {
     let fixture = fixture();
     let info = said("object");
@@ -113,7 +123,7 @@ fn what_another_one_makes_meanwhile_is_left_alone() {
     let real = fixture.store.layout().real_path(&info.path);
     // As another process would, which is about to put something else there.
     let lock = File::create(format!("{}.lock", real.display())).unwrap();
-    lock.lock().unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
     std::thread::scope(|scope| {
         let adopting = scope.spawn(|| {
             let store = open(&fixture.root);
