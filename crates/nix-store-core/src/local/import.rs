@@ -478,11 +478,7 @@ impl<'s> ImportBatch<'s> {
         }
         let mut moved = Vec::with_capacity(staged.len());
         let result = self.publish(staging, &staged, contents, &mut moved);
-        if result.is_ok() {
-            for (_, tree) in staged.values() {
-                staging.publish_links(tree);
-            }
-        } else {
+        if result.is_err() {
             self.withdraw(staging, &staged, &moved);
             self.derivations.borrow_mut().forget(staged.keys());
         }
@@ -493,6 +489,12 @@ impl<'s> ImportBatch<'s> {
                     error = &error as &dyn std::error::Error,
                     "lock file stays behind"
                 );
+            }
+        }
+        if result.is_ok() {
+            // Nobody needs to wait for these.
+            for (_, tree) in staged.values() {
+                staging.publish_links(tree);
             }
         }
         result
