@@ -101,6 +101,9 @@ impl StagingDir {
             Err(source) => {
                 // The first error is the one to report; a leftover goes with the directory.
                 let _ = remove_tree(self.private.fd(), OsStr::new(&name));
+                if let (Some(deduplicator), Some(watch)) = (deduplicator, watch) {
+                    deduplicator.forget(&deduplicator.finish(watch));
+                }
                 return Err(source);
             }
         };
@@ -178,6 +181,9 @@ impl StagingDir {
 
     /// Drops a tree that isn't needed.
     pub(crate) fn discard(&self, tree: &StagedTree) {
+        if let Some(deduplicator) = &self.deduplicator {
+            deduplicator.forget(&tree.new_links);
+        }
         if let Err(error) = remove_tree(self.private.fd(), OsStr::new(&tree.name)) {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,

@@ -149,6 +149,17 @@ impl Deduplicator {
         Ok(self.shelf.get_or_init(|| shelf).as_fd())
     }
 
+    /// Drops the names: the tree that they came from is gone, and they would keep its contents.
+    pub(crate) fn forget(&self, new: &NewLinks) {
+        let Some(shelf) = self.shelf.get() else {
+            return;
+        };
+        for hash in &new.0 {
+            // What stays goes with the shelf.
+            let _ = unlinkat(shelf, link_name(hash), AtFlags::empty());
+        }
+    }
+
     /// Adds the names to `.links`: the tree that they came from is flushed, and valid.
     pub(crate) fn publish(&self, place: Place<'_>, new: &NewLinks) {
         if let Some(shelf) = self.shelf.get()

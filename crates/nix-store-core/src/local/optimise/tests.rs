@@ -2,6 +2,7 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::slice::from_ref;
 
 use nix_base::{NarHash, StoreDir, StorePathName};
 
@@ -205,10 +206,7 @@ fn a_link_that_is_not_what_its_name_says_takes_no_files_place() {
         }
         let second = fixture.add("second", &[("b", "same"), ("c", "same")]);
         let report = fixture.run();
-        assert_eq!(
-            report.corrupted_links.as_slice(),
-            std::slice::from_ref(&link)
-        );
+        assert_eq!(report.corrupted_links.as_slice(), from_ref(&link));
         assert_eq!(fs::read_to_string(second.join("c")).unwrap(), "same");
         assert_eq!(inode(second.join("b")), inode(second.join("c")));
         assert_ne!(inode(second.join("b")), inode(first.join("a")));
@@ -235,7 +233,7 @@ fn a_link_whose_metadata_are_wrong_takes_no_files_place() {
             damage(&link);
             let second = fixture.add("second", &[("b", "same"), ("c", "same")]);
             if !auto_optimise {
-                assert_eq!(fixture.run().corrupted_links, [link.clone()]);
+                assert_eq!(fixture.run().corrupted_links.as_slice(), from_ref(&link));
             }
             for file in [&link, &second.join("b"), &second.join("c")] {
                 let found = fs::metadata(file).unwrap();
@@ -254,10 +252,12 @@ fn repaired_metadata_are_not_taken_over_from_a_link_again() {
     let faulty = fs::File::open(tree.join("a")).unwrap();
     faulty.set_modified(std::time::UNIX_EPOCH).unwrap();
     let verify = |remedy| {
-        let mut options = crate::VerifyOptions::default();
-        options.contents = crate::CheckContents::Yes;
-        options.metadata = true;
-        options.remedy = remedy;
+        let options = crate::VerifyOptions {
+            contents: crate::CheckContents::Yes,
+            metadata: true,
+            remedy,
+            ..crate::VerifyOptions::default()
+        };
         let report = fixture.store.verify_with(&options, &mut [], &mut ());
         report.unwrap()
     };
@@ -411,6 +411,31 @@ fn nobody_can_link_to_files_of_what_did_not_become_valid() {
     assert!(batch.commit().failure.is_some());
     drop(batch);
     assert!(fixture.links().is_empty());
+}
+
+#[test]
+fn what_is_discarded_keeps_no_disk_space() {
+    let fixture = fixture(true);
+    let source = fixture.temp.path().join("source");
+    fs::create_dir(&source).unwrap();
+    for name in ["a", "b", "c"] {
+        fs::write(source.join(name), name).unwrap();
+    }
+    let mut nar = Vec::new();
+    nix_nar::fs::dump::dump(&source, &mut nar).unwrap();
+    let staging = crate::local::staging::StagingDir::create(&fixture.store).unwrap();
+    let store = &fixture.store.layout().real_store;
+    let entries = || fs::read_dir(store).unwrap().map(|entry| entry.unwrap());
+    let is_private = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().contains("-tmp-");
+    let shelf = entries().find(is_private).unwrap().path().join("links");
+    let names = || fs::read_dir(&shelf).unwrap().count();
+    let tree = staging.unpack(nar.as_slice(), None).unwrap();
+    assert_eq!(names(), 3);
+    staging.discard(&tree);
+    assert_eq!(names(), 0);
+    let cut = &nar[..nar.len() - 8];
+    staging.unpack(cut, None).unwrap_err();
+    assert_eq!(names(), 0);
 }
 
 /// A directory with two equal files, in `private`.
