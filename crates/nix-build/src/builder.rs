@@ -41,6 +41,7 @@ use crate::request::{BuildMode, BuildRequest};
 use crate::slots::{Slot, Slots};
 use crate::users::{BuildUser, UserPool};
 use machine::Confined;
+pub(crate) use place::is_name_of_place;
 
 /// Builds derivations of one store; shared by all threads of a process.
 #[derive(Debug)]

@@ -10,6 +10,7 @@ use nix_nar::fs::remove::remove_tree;
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, flock, fstat, statat};
 
 use crate::active::Active;
+use crate::builder::is_name_of_place;
 use crate::failure::{BuildFailure, Result};
 
 /// Removes what dead servers left in the state directory `state` and in `builds`, the
@@ -39,7 +40,7 @@ fn sweep_builds(builds: &Path) -> rustix::io::Result<u64> {
     for entry in Dir::read_from(&parent)? {
         let entry = entry?;
         let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
+        if !is_name_of_place(name.to_bytes()) {
             continue;
         }
         let Ok(top) = rustix::fs::openat(&parent, name, flags, Mode::empty()) else {
@@ -117,19 +118,22 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let builds = state.path().join("builds");
         let both = ["build/deep/er", "tmp"];
-        let dead = make(&builds, "dead-1", 0o700, &both);
-        let kept = make(&builds, "kept-1", 0o755, &both);
-        let theirs = make(&builds, "nix-1-1", 0o700, &["build"]);
-        let held = make(&builds, "held-1", 0o700, &both);
+        let name = |start: &str| format!("{start}-0123456789abcdfg");
+        let dead = make(&builds, &name("dead"), 0o700, &both);
+        let kept = make(&builds, &name("kept"), 0o755, &both);
+        let theirs = make(&builds, &name("nix-1"), 0o700, &["build"]);
+        // What others may make where everybody does.
+        let work = make(&builds, "tmp.Xh2V9sPq3a", 0o700, &both);
+        let held = make(&builds, &name("held"), 0o700, &both);
         let lock = fs::File::open(&held).unwrap();
         flock(&lock, FlockOperation::NonBlockingLockShared).unwrap();
-        let new = make(&builds, "new-1", 0o700, &both);
+        let new = make(&builds, &name("new"), 0o700, &both);
         fs::write(new.join("now"), "").unwrap();
         let removed = remove_leftovers(state.path(), &builds, &StoreDir::default()).unwrap();
         assert_eq!(removed, 1);
         let is_there = |dir: &PathBuf| dir.symlink_metadata().is_ok();
         assert!(!is_there(&dead));
-        assert!([kept, theirs, held, new].iter().all(is_there));
+        assert!([kept, theirs, work, held, new].iter().all(is_there));
         let none = remove_leftovers(state.path(), &state.path().join("no"), &StoreDir::default());
         assert_eq!(none.unwrap(), 0);
     }

@@ -270,8 +270,19 @@ fn shortened(name: &str) -> &str {
     &name[..end]
 }
 
+/// Whether a name is one that [`BuildPlace::create`] gives; the place may be full of what
+/// others made.
+pub(crate) fn is_name_of_place(name: &[u8]) -> bool {
+    let random = name.rsplit(|byte| *byte == b'-').next();
+    random.is_some_and(|random| {
+        random.len() < name.len()
+            && random.len() == nix32::encoded_len(RANDOM_BYTES)
+            && nix32::decode(random).is_ok()
+    })
+}
+
 fn random_digits() -> Result<String> {
-    let mut digest = [0; 10];
+    let mut digest = [0; RANDOM_BYTES];
     getrandom::fill(&mut digest)
         .map_err(|error| BuildFailure::misc(format!("cannot read random bytes: {error}")))?;
     Ok(nix32::encode(&digest))
@@ -279,6 +290,8 @@ fn random_digits() -> Result<String> {
 
 const BUILD: &str = "build";
 const TMP: &str = "tmp";
+/// Bytes at the end of a build directory's name.
+const RANDOM_BYTES: usize = 10;
 /// Most directories that are open at a time.
 const MAX_DEPTH: usize = 200;
 

@@ -18,6 +18,7 @@ fn mode(path: &Path) -> u32 {
 fn the_outer_directory_lets_nobody_through_and_goes_with_the_place() {
     let builds = tempfile::tempdir().unwrap();
     let place = BuildPlace::create(&builds.path().join("builds"), "x.drv", None).unwrap();
+    assert!(is_name_of_place(place.name.as_bytes()), "{}", place.name);
     let (build, tmp) = (place.build_path(), place.tmp_path());
     assert_eq!(mode(build.parent().unwrap()), 0o700);
     assert_eq!(mode(&build), 0o700);
@@ -65,4 +66,22 @@ fn what_is_kept_is_ours_and_has_no_set_id_bits() {
 fn long_names_of_derivations_fit() {
     let builds = tempfile::tempdir().unwrap();
     BuildPlace::create(builds.path(), &"x".repeat(211), None).unwrap();
+}
+
+#[test]
+fn names_of_others_are_none_of_a_place() {
+    let digits = "0123456789abcdfg";
+    assert!(is_name_of_place(format!("a-1.drv-{digits}").as_bytes()));
+    for name in [
+        ".",
+        "..",
+        "tmp.Xh2V9sPq3a",
+        "work",
+        digits,
+        "a-0123456789abcdf",
+        "a-0123456789abcdfgh",
+        "a-0123456789abcdfe",
+    ] {
+        assert!(!is_name_of_place(name.as_bytes()), "{name}");
+    }
 }
