@@ -17,6 +17,7 @@ mod forgeries;
 mod from_sources;
 mod imports;
 mod proofs;
+mod quotas;
 mod site;
 mod tricks;
 mod two_keys;

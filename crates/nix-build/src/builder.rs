@@ -23,6 +23,7 @@ mod restrict;
 mod run;
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -100,7 +101,6 @@ impl Builder {
         request: &BuildRequest,
         build: &OwnedBuild,
     ) -> BuildOutcome {
-        let started = now();
         let job = match Job::new(self, store, request, build) {
             Ok(job) => job,
             Err(failure) => return failure.into(),
@@ -112,20 +112,19 @@ impl Builder {
             Ok(done) => {
                 job.keep_log();
                 if let Err(failure) = job.after_success(&done) {
-                    return failure.into();
+                    return job.timed(failure).into();
                 }
                 let mut result = done.into_result(BuildStatus::Built);
                 result.times_built = 1;
-                result.start_time = started;
-                result.stop_time = now();
+                if let Some((start, stop)) = job.times() {
+                    result.start_time = start;
+                    result.stop_time = stop;
+                }
                 result.into()
             }
-            Err(mut failure) => {
+            Err(failure) => {
                 job.keep_log();
-                if failure.times.is_none() && has_run(failure.status) {
-                    failure.times = Some((started, now()));
-                }
-                failure.into()
+                job.timed(failure).into()
             }
         }
     }
@@ -175,6 +174,8 @@ struct Job<'j> {
     known: BTreeMap<OutputName, StorePath>,
     /// The derivation's path, in full.
     drv_path: String,
+    /// When its builder was started, in seconds since 1970.
+    began: Cell<Option<i64>>,
 }
 
 impl<'j> Job<'j> {
@@ -204,7 +205,24 @@ impl<'j> Job<'j> {
             options,
             known: drv.known_outputs(dir).map_err(bad)?.into_iter().collect(),
             drv_path: dir.print(&request.drv_path),
+            began: Cell::new(None),
         })
+    }
+
+    /// The builder starts: from here on it counts as running.
+    fn begin(&self) {
+        self.began.set(Some(now()));
+        self.build.set_phase(Phase::Running);
+    }
+
+    /// When the builder was started, if it was, and now.
+    fn times(&self) -> Option<(i64, i64)> {
+        Some((self.began.get()?, now()))
+    }
+
+    fn timed(&self, mut failure: BuildFailure) -> BuildFailure {
+        failure.times = failure.times.or_else(|| self.times());
+        failure
     }
 
     fn run(&self) -> Result<Done> {
@@ -406,15 +424,6 @@ impl Done {
         result.built_outputs = self.realisations;
         result
     }
-}
-
-/// Whether a builder ran to its end before a failure with this status.
-fn has_run(status: BuildStatus) -> bool {
-    use BuildStatus::{NotDeterministic, OutputRejected, PermanentFailure, TransientFailure};
-    matches!(
-        status,
-        NotDeterministic | OutputRejected | PermanentFailure | TransientFailure
-    )
 }
 
 /// Waiting that ends when nobody wants the build any more.

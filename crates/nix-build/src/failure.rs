@@ -12,7 +12,7 @@ pub struct BuildFailure {
     pub message: String,
     /// Whether the hash of a fixed output was wrong: exit code 102 instead of 1.
     pub hash_mismatch: bool,
-    /// When the builder ran, in seconds since 1970.
+    /// When the builder ran, in seconds since 1970, even if not to its end.
     pub times: Option<(i64, i64)>,
 }
 
@@ -45,7 +45,7 @@ impl BuildFailure {
     pub fn to_result(&self) -> BuildResult {
         let mut result = BuildResult::failure(self.status, self.message.clone());
         if let Some((start, stop)) = self.times {
-            result.times_built = 1;
+            result.times_built = u32::from(has_run(self.status));
             result.start_time = start;
             result.stop_time = stop;
         }
@@ -63,6 +63,15 @@ impl BuildFailure {
             _ => 1,
         }
     }
+}
+
+/// Whether a builder ran to its end before a failure with this status.
+fn has_run(status: BuildStatus) -> bool {
+    use BuildStatus::{NotDeterministic, OutputRejected, PermanentFailure, TransientFailure};
+    matches!(
+        status,
+        NotDeterministic | OutputRejected | PermanentFailure | TransientFailure
+    )
 }
 
 impl From<nix_store_core::Error> for BuildFailure {

@@ -55,6 +55,8 @@ pub(crate) struct GraphRequest<'a> {
     pub(crate) log: &'a LogTargets<'a>,
     /// Is told what happens, from any thread.
     pub(crate) on_event: &'a (dyn Fn(Event<'_>) + Sync),
+    /// Is told how each build ended, also of those that were given up.
+    pub(crate) on_end: &'a (dyn Fn(&BuildResult) + Sync),
 }
 
 impl LocalBuilds {
@@ -157,6 +159,7 @@ impl LocalBuilds {
             let log = (request.log)(&drv);
             let outcome =
                 self.build_one(store.store(), &job.request, job.cancel, log, &mut on_wait);
+            (request.on_end)(&outcome.result);
             if let Some(view) = &view {
                 view.learn(&outcome.result);
             }

@@ -215,6 +215,31 @@ fn silence_of_the_builder_ends_the_build_of_its_only_client() {
             .ends_with("timed out after 1 seconds of silence")
     );
     assert_eq!(outcome.exit_code, 101);
+    let result = &outcome.result;
+    assert!(result.stop_time > result.start_time && result.start_time > 0);
+    assert_eq!(result.times_built, 0, "not to its end");
+}
+
+#[test]
+fn who_leaves_is_told_how_long_it_ran() {
+    let place = Place::new();
+    let cancel = Cancel::new().unwrap();
+    let gone = cancel.clone();
+    let own: Own = Box::new(move |build| {
+        build.set_phase(Phase::Running);
+        // So long that the client, too, has seen that it runs.
+        std::thread::sleep(POLL * 60);
+        gone.cancel();
+        wait_for_cancel(build.cancel());
+        BuildFailure::misc("killed").into()
+    });
+    let mut ignore = |_| {};
+    let outcome = place
+        .active()
+        .run(&mut client(&cancel, None, &mut ignore), &request("a"), own);
+    let result = &outcome.result;
+    assert_eq!(result.error_msg, "interrupted by the user");
+    assert!(result.stop_time > result.start_time);
 }
 
 #[test]

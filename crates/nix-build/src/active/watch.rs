@@ -8,8 +8,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::forward::Forwarder;
 use super::limits::LimitWatch;
 use super::outcome::BuildOutcome;
-use super::owned::now;
-use super::run_dir::RunFiles;
+use super::owned::{Phase, now};
+use super::run_dir::{RunFiles, seconds_now};
 use super::wake::Wake;
 use super::{Client, Inner, POLL, interrupted};
 use crate::cancel::Cancel;
@@ -62,6 +62,8 @@ impl Inner {
 pub(super) struct ClientView {
     limits: LimitWatch,
     place: u64,
+    /// When the builder was started, in nanoseconds of the monotonic clock.
+    began: Option<u64>,
     forwarder: Option<Forwarder>,
     pub(super) wake: Arc<Wake>,
 }
@@ -80,6 +82,7 @@ impl ClientView {
         Ok(Self {
             limits: LimitWatch::new(client.limits, now()),
             place: 0,
+            began: None,
             forwarder,
             wake,
         })
@@ -92,10 +95,13 @@ impl ClientView {
         client: &mut Client<'_>,
         drv: &str,
     ) -> Result<Option<BuildOutcome>> {
-        if client.cancel.is_cancelled() {
-            return Ok(Some(interrupted().into()));
-        }
         let progress = files.status.read_progress().map_err(unreadable)?;
+        if progress.phase == Phase::Running {
+            self.began = Some(progress.since);
+        }
+        if client.cancel.is_cancelled() {
+            return Ok(Some(self.timed(interrupted()).into()));
+        }
         if progress.place != self.place {
             self.place = progress.place;
             if let Ok(place @ 1..) = usize::try_from(progress.place) {
@@ -107,9 +113,20 @@ impl ClientView {
             None => Ok(None),
             Some(exceeded) => {
                 self.finish(files);
-                Ok(Some(exceeded.failure(drv).into()))
+                Ok(Some(self.timed(exceeded.failure(drv)).into()))
             }
         }
+    }
+
+    /// A failure with the time that the build took up to here.
+    fn timed(&self, mut failure: BuildFailure) -> BuildFailure {
+        failure.times = self.began.map(|began| {
+            let second = |time: u64| i64::try_from(time).unwrap_or(i64::MAX);
+            let took = second(now().saturating_sub(began) / 1_000_000_000);
+            let stop = second(seconds_now());
+            (stop.saturating_sub(took), stop)
+        });
+        failure
     }
 
     /// Shows the rest of the log.

@@ -210,7 +210,7 @@ impl<'a> Attempt<'a> {
             .start(&plan, channel.writer)
             .inspect_err(|_| job.builder.forget_helper())
             .map_err(|error| BuildFailure::because("cannot start the builder", &error))?;
-        job.build.set_phase(Phase::Running);
+        job.begin();
         let mut stack = None;
         let mut disk = vec![self.place.top()];
         disk.extend(self.outputs.as_ref().map(|(fd, _)| fd.as_fd()));

@@ -141,10 +141,8 @@ impl BuildService for ServeBuilds<'_> {
             cancel,
             log: &|_| Some(Arc::clone(&ready.log)),
             slots: request.slots.as_ref(),
-            on_event: &|event| {
-                add_up(&done, &event);
-                say_event(dir, &event);
-            },
+            on_event: &|event| say_event(dir, &event),
+            on_end: &|result| add_up(&done, result),
         });
         outcome
             .messages
@@ -162,12 +160,10 @@ impl BuildService for ServeBuilds<'_> {
 }
 
 /// Adds a build that has ended to what was done for the client.
-fn add_up(done: &Mutex<PathsOutcome>, event: &Event<'_>) {
-    if let Event::Finished { outcome, .. } = event {
-        let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-        done.built.extend(outputs_of(&outcome.result));
-        done.seconds = done.seconds.saturating_add(seconds_of(&outcome.result));
-    }
+fn add_up(done: &Mutex<PathsOutcome>, result: &BuildResult) {
+    let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+    done.built.extend(outputs_of(result));
+    done.seconds = done.seconds.saturating_add(seconds_of(result));
 }
 
 /// Tells the client what it doesn't see in the reply.

@@ -7,7 +7,6 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::time::Instant;
 
 use nix_base::{BuildOptions, BuildResult, BuildStatus, StorePath, StorePathSet, WireRead};
 use nix_build::{BuildFailure, Cancel, Requester};
@@ -60,7 +59,7 @@ pub struct PathsOutcome {
     pub reply: BuildPathsReply,
     /// Outputs that were built for it.
     pub built: StorePathSet,
-    /// Seconds that the builds took in all.
+    /// Seconds that the builds took in all, also those that were given up.
     pub seconds: u64,
 }
 
@@ -148,9 +147,9 @@ impl<W: Write> Session<'_, W> {
         self.note.borrow_mut().derivation = Some(request.drv_path.clone());
         let result = match self.admit_derivation(&mut request, proof) {
             Ok(()) => {
-                let result = self.watched(input, |cancel| {
-                    self.builds.build_derivation(self.store, request, cancel)
-                })?;
+                let build =
+                    |cancel: &Cancel| self.builds.build_derivation(self.store, request, cancel);
+                let result = self.watched(input, build, seconds_of)?;
                 self.take_over(&result)?;
                 result
             }
@@ -180,16 +179,22 @@ impl<W: Write> Session<'_, W> {
         Ok(())
     }
 
-    /// Builds while the client is watched. One that leaves pays for its time all the same.
+    /// Builds while the client is watched. One that leaves pays for what ran all the same.
     fn watched<S: Source, T>(
         &self,
         input: &mut SessionInput<'_, S>,
         build: impl FnOnce(&Cancel) -> T,
+        seconds_of: impl FnOnce(&T) -> u64,
     ) -> Result<T, ServeError> {
-        let began = Instant::now();
-        let result = watching(input, build);
+        let mut seconds = 0;
+        let result = watching(input, |cancel| {
+            let result = build(cancel);
+            seconds = seconds_of(&result);
+            result
+        });
         if result.is_err() {
-            let seconds = began.elapsed().as_secs() + 1;
+            // However often it leaves within a second.
+            let seconds = seconds.saturating_add(1);
             self.note.borrow_mut().build_seconds = seconds;
             self.guard.book_seconds(seconds)?;
         }
@@ -238,9 +243,8 @@ impl<W: Write> Session<'_, W> {
         };
         let reply = match self.admit_paths(&mut request) {
             Ok(()) => {
-                let outcome = self.watched(input, |cancel| {
-                    self.builds.build_paths(self.store, request, cancel)
-                })?;
+                let build = |cancel: &Cancel| self.builds.build_paths(self.store, request, cancel);
+                let outcome = self.watched(input, build, |outcome| outcome.seconds)?;
                 if outcome.reply.status != 0 {
                     self.note_error(&outcome.reply.error_msg);
                 }

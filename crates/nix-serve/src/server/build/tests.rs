@@ -116,7 +116,10 @@ impl BuildService for Endless {
 
     fn build_paths(&self, _: &LocalStore, _: PathsRequest, cancel: &Cancel) -> PathsOutcome {
         self.wait(cancel);
-        PathsOutcome::default()
+        PathsOutcome {
+            seconds: 10,
+            ..PathsOutcome::default()
+        }
     }
 }
 
@@ -368,24 +371,30 @@ fn a_hang_up_cancels_the_build_and_nothing_is_answered() {
 
 #[test]
 fn a_hang_up_is_no_way_around_the_quota() {
-    let temp = tempfile::tempdir().unwrap();
-    let mut role = crate::policy::Role::full();
-    role.key = Some("a".to_owned());
-    role.quotas.build_seconds = Some(1);
-    let options = ServeOptions {
-        role,
-        ..ServeOptions::default()
-    };
-    let request = build_derivation(7, BuildOptions::default());
-    endless_in(&temp, &request, &options, drop).1.unwrap_err();
-    let mut output = Vec::new();
-    let input = [hello(8), build_derivation(8, BuildOptions::default())].concat();
-    let fake = Fake::giving(success());
-    serve(&options, || open(&temp), &fake, &input[..], &mut output).unwrap();
-    assert!(fake.asked.borrow().is_empty());
-    let mut replies = &output[16..];
-    let result = read_build_result(&StoreDir::default(), ServeVersion::v2(8), &mut replies);
-    assert_eq!(result.unwrap().status, BuildStatus::InputRejected);
+    let requests = [
+        build_derivation(7, BuildOptions::default()),
+        build_paths(&[&format!("/nix/store/{}-x.drv", "1".repeat(32))]),
+    ];
+    for request in requests {
+        let temp = tempfile::tempdir().unwrap();
+        let mut role = crate::policy::Role::full();
+        role.key = Some("a".to_owned());
+        // The builds say that they took ten.
+        role.quotas.build_seconds = Some(11);
+        let options = ServeOptions {
+            role,
+            ..ServeOptions::default()
+        };
+        endless_in(&temp, &request, &options, drop).1.unwrap_err();
+        let mut output = Vec::new();
+        let input = [hello(8), build_derivation(8, BuildOptions::default())].concat();
+        let fake = Fake::giving(success());
+        serve(&options, || open(&temp), &fake, &input[..], &mut output).unwrap();
+        assert!(fake.asked.borrow().is_empty());
+        let mut replies = &output[16..];
+        let result = read_build_result(&StoreDir::default(), ServeVersion::v2(8), &mut replies);
+        assert_eq!(result.unwrap().status, BuildStatus::InputRejected);
+    }
 }
 
 #[test]

@@ -44,6 +44,7 @@ pub(super) fn build(job: &Job<'_>, targets: Vec<BuildTarget>) -> anyhow::Result<
         cancel: &job.cancel,
         log: &|drv| report.log_target(drv),
         on_event: &|event| report.event(&event),
+        on_end: &|_| {},
     });
     job.watch.check()?;
     if outcome.status != 0 {
