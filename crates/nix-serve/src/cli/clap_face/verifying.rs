@@ -22,7 +22,7 @@ pub(super) struct VerifyOptions {
     /// local store; may be repeated, and the first that has a path gives it.
     #[arg(long = "from", value_name = "ADDRESS", requires = "repair")]
     sources: Vec<String>,
-    /// Go on where an earlier check of contents was cut.
+    /// Go on where an earlier check of contents was cut; implies --check-contents.
     #[arg(long, conflicts_with = "paths")]
     resume: bool,
     /// Read no faster than so many bytes in a second: a number, perhaps with K, M, G or T.
@@ -39,7 +39,10 @@ pub(super) struct VerifyOptions {
 impl From<VerifyOptions> for VerifyArgs {
     fn from(options: VerifyOptions) -> Self {
         Self {
-            check_contents: options.check_contents || options.check_metadata,
+            check_contents: options.check_contents
+                || options.check_metadata
+                || options.resume
+                || options.rate.is_some(),
             check_metadata: options.check_metadata,
             repair: options.repair,
             sources: options.sources,
