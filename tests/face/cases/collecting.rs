@@ -55,7 +55,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-const GARBAGE: [(&str, &str); 15] = [
+const GARBAGE: [(&str, &str); 17] = [
     ("plain", ""),
     ("delete-old", "-d"),
     ("delete-old-long", "--delete-old"),
@@ -63,6 +63,8 @@ const GARBAGE: [(&str, &str); 15] = [
     ("dry-run", "--dry-run"),
     ("older-than-days", "--delete-older-than 30d"),
     ("older-than-now", "--delete-older-than 0d"),
+    ("older-than-and-old", "--delete-older-than 30d -d"),
+    ("old-and-older-than", "-d --delete-older-than 30d"),
     ("older-than-bad", "--delete-older-than soon"),
     ("older-than-no-unit", "--delete-older-than 30"),
     ("older-than-dry-run", "--delete-older-than 30d --dry-run"),

@@ -28,7 +28,12 @@ pub(crate) fn parse(words: &[OsString]) -> Result<LowArgs, UsageError> {
         match option.as_str() {
             "--help" => return Ok(print(global, HELP.to_owned())),
             "--version" => return Ok(print(global, version_line(PROGRAM))),
-            "-d" | "--delete-old" => args.generations = OldGenerations::All,
+            // Nix compat: an age counts, wherever it stands.
+            "-d" | "--delete-old" => {
+                if args.generations == OldGenerations::Keep {
+                    args.generations = OldGenerations::All;
+                }
+            }
             "--delete-older-than" => {
                 args.generations = OldGenerations::OlderThan(words.own_value()?);
             }
@@ -60,7 +65,8 @@ Options:
   -d, --delete-old          first remove all generations of profiles but the current ones
   --delete-older-than N     first remove generations that ceased to be current N days ago
                             or earlier, given as Nd
-  --dry-run                 say which generations would be removed, and delete nothing
+  --dry-run                 say which generations would be removed and how many paths are
+                            garbage already, and delete nothing
   --max-freed BYTES         stop after so many bytes; K, M, G and T are understood
   --store ADDRESS           the store
   --option NAME VALUE, -v, --quiet, --log-format FORMAT, --version, --help

@@ -20,6 +20,14 @@ fn generations_and_limits_are_options() {
 }
 
 #[test]
+fn an_age_counts_wherever_it_stands() {
+    for line in ["-d --delete-older-than 30d", "--delete-older-than 30d -d"] {
+        let expected = OldGenerations::OlderThan("30d".into());
+        assert_eq!(parsed(line).unwrap().generations, expected, "{line}");
+    }
+}
+
+#[test]
 fn refusals_are_worded_as_nix_does() {
     let problem = |line: &str| parsed(line).unwrap_err().problem;
     assert_eq!(problem("word"), "unexpected argument 'word'");
