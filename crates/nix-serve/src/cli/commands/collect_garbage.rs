@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
-use nix_store_core::gc::{GcAction, GcOptions};
+use nix_store_core::gc::{GcAction, GcOptions, RootOptions};
 
 use super::gc;
 use crate::cli::context::{Context, Purpose};
@@ -18,6 +18,9 @@ use crate::cli::store_args::{CollectGarbageArgs, OldGenerations};
 /// Removes old generations, then collects.
 pub(crate) fn run(args: &CollectGarbageArgs, context: &Context) -> anyhow::Result<ExitCode> {
     if args.generations != OldGenerations::Keep {
+        if !args.dry_run {
+            require_collectable(context)?;
+        }
         for profile in profiles(context)? {
             // Nix compat: its words.
             tracing::info!("removing old generations of profile {}", profile.display());
@@ -30,6 +33,17 @@ pub(crate) fn run(args: &CollectGarbageArgs, context: &Context) -> anyhow::Resul
     let mut gc_args = GcArgs::new(GcMode::Delete);
     gc_args.max_freed = args.max_freed;
     gc::run(&gc_args, context)
+}
+
+/// Fails where a collection would: who can't collect keeps the generations.
+fn require_collectable(context: &Context) -> anyhow::Result<()> {
+    let store = context.open_store("nix-collect-garbage", Purpose::Write)?;
+    let options = RootOptions {
+        remove_stale: false,
+        ..RootOptions::default()
+    };
+    store.find_roots(&options)?.require_complete()?;
+    Ok(())
 }
 
 /// The profiles of the store and those of this user.
@@ -104,7 +118,59 @@ fn count_dead(context: &Context) -> anyhow::Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
     use super::*;
+    use crate::cli::env::Environment;
+    use crate::cli::low_args::GlobalArgs;
+
+    /// Whether the old generation of a profile is still there after a collection in a store that
+    /// `spoil` has spoilt.
+    fn keeps_generations(spoil: impl FnOnce(&Path)) -> bool {
+        let directory = tempfile::tempdir().unwrap();
+        let profiles = directory.path().join("nix/var/nix/profiles");
+        fs::create_dir_all(&profiles).unwrap();
+        let old = profiles.join("system-1-link");
+        for (target, link) in [
+            ("/nix/store/x", "system-1-link"),
+            ("/nix/store/x", "system-2-link"),
+            ("system-2-link", "system"),
+        ] {
+            symlink(target, profiles.join(link)).unwrap();
+        }
+        spoil(&directory.path().join("nix"));
+        let global = GlobalArgs {
+            store: Some(format!("local?root={}", directory.path().display())),
+            ..GlobalArgs::default()
+        };
+        let context = Context::new(global, Environment::default());
+        let args = CollectGarbageArgs {
+            generations: OldGenerations::All,
+            dry_run: false,
+            max_freed: None,
+        };
+        let is_done = run(&args, &context).is_ok();
+        let is_there = fs::symlink_metadata(&old).is_ok();
+        assert_ne!(is_done, is_there);
+        is_there
+    }
+
+    #[test]
+    fn generations_stay_where_nothing_can_be_collected() {
+        assert!(!keeps_generations(|_| {}));
+        assert!(
+            keeps_generations(|nix| fs::write(nix.join("store"), "").unwrap()),
+            "the store can't be opened"
+        );
+        assert!(
+            keeps_generations(|nix| {
+                let deep = PathBuf::from_iter(std::iter::repeat_n("d", 200));
+                fs::create_dir_all(nix.join("var/nix/gcroots").join(deep)).unwrap();
+            }),
+            "not all roots can be read"
+        );
+    }
 
     #[test]
     fn ages_are_days() {
