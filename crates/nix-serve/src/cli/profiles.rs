@@ -87,7 +87,9 @@ impl Profile {
         self.but_current(
             older
                 .skip_while(|generation| generation.created >= since)
-                .skip(1),
+                .skip(1)
+                // Times may contradict numbers, after a wrong clock or a restore.
+                .filter(|generation| generation.created < since),
         )
     }
 
@@ -136,7 +138,15 @@ pub(crate) fn below(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     while let Some(directory) = todo.pop() {
         let explain = || format!("cannot read directory '{}'", directory.display());
         let entries = match fs::read_dir(&directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            // Nix compat: nobody changes profiles that they can't see.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                continue;
+            }
             entries => entries.with_context(explain)?,
         };
         let may_write = rustix::fs::access(&directory, rustix::fs::Access::WRITE_OK).is_ok();
@@ -200,6 +210,13 @@ mod tests {
         assert_eq!(numbers(&profile.older_than(60)), [3, 2, 1]);
         assert!(profile.older_than(5).is_empty());
         assert_eq!(numbers(&profile.old()), [1, 2, 3, 5]);
+    }
+
+    #[test]
+    fn what_is_younger_stays_even_below_an_older_number() {
+        assert!(profile(&[50, 60, 5, 70], 4).older_than(35).is_empty());
+        let profile = profile(&[5, 60, 6, 70], 4);
+        assert_eq!(numbers(&profile.older_than(35)), [1]);
     }
 
     #[test]
