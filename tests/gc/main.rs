@@ -10,6 +10,7 @@
 mod builds;
 mod crowd;
 mod kills;
+mod limits;
 mod real_store;
 mod room;
 mod roots;

@@ -126,4 +126,5 @@ Examples:
   nix-serve delete /nix/store/…-hello-2.12
   nix-serve delete --dry-run ./result
 
-The exit status is 1 if one of them is in use; then it and those after it stay.";
+The exit status is 1 if one of them is in use; then it stays, and so do those after it in the
+order of the paths.";

@@ -69,7 +69,7 @@ pub(crate) fn run(args: &GcArgs, context: &Context) -> anyhow::Result<ExitCode> 
 
 fn options(args: &GcArgs, context: &Context, store: &LocalStore) -> anyhow::Result<GcOptions> {
     let action = match &args.mode {
-        GcMode::PrintLive => GcAction::ReturnLive,
+        GcMode::PrintLive | GcMode::PrintRoots => GcAction::ReturnLive,
         GcMode::PrintDead => GcAction::ReturnDead,
         GcMode::Paths {
             paths,
@@ -78,7 +78,7 @@ fn options(args: &GcArgs, context: &Context, store: &LocalStore) -> anyhow::Resu
             paths: store_paths(paths, store.layout())?,
             ignore_liveness: *ignore_liveness,
         },
-        GcMode::Delete | GcMode::PrintRoots => GcAction::DeleteDead,
+        GcMode::Delete => GcAction::DeleteDead,
     };
     let settings = context.upkeep_settings()?;
     let mut options = GcOptions::new(action);
@@ -90,7 +90,8 @@ fn options(args: &GcArgs, context: &Context, store: &LocalStore) -> anyhow::Resu
         unused_since: args.older_than.map(seconds_before_now),
         keep_bytes: args.keep_bytes,
         free_bytes: args.free_bytes,
-        least_recently_used_first: false,
+        // The other limits ask for it themselves.
+        least_recently_used_first: args.max_freed.is_some(),
     };
     Ok(options)
 }
@@ -106,8 +107,8 @@ fn seconds_before_now(age: Duration) -> i64 {
 /// Removes what servers left that died while they built.
 fn remove_leftovers(context: &Context, store: &LocalStore) {
     let state = &store.layout().state;
-    let removed = context.build_config().and_then(|config| {
-        let builds = config.build_dir.unwrap_or_else(|| state.join("builds"));
+    let removed = context.build_dir().and_then(|dir| {
+        let builds = dir.unwrap_or_else(|| state.join("builds"));
         Ok(nix_build::remove_leftovers(
             state,
             &builds,
