@@ -16,6 +16,7 @@ use crate::cli::context::{Context, Purpose};
 use crate::cli::inspect_args::WhyDependsArgs;
 use crate::cli::output::Output;
 use crate::cli::path_arg::store_path;
+use crate::cli::report::visible;
 use chain::Ways;
 
 /// Prints why.
@@ -143,7 +144,8 @@ impl Report<'_> {
 fn described(reference: &Place) -> String {
     let path = match reference.path.is_empty() {
         true => String::new(),
-        false => format!("{}: ", reference.path.to_str_lossy()),
+        // Whoever uploaded the path chose the names of its files.
+        false => format!("{}: ", visible(&reference.path.to_str_lossy())),
     };
     let more = match reference.count {
         1 => String::new(),
@@ -167,4 +169,25 @@ fn place_as_json(reference: &Place) -> Value {
         "count": reference.count,
         "excerpt": reference.excerpt.to_str_lossy(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use bstr::BString;
+    use nix_base::StorePathHash;
+
+    use super::*;
+
+    #[test]
+    fn names_of_files_stay_in_their_line() {
+        let reference = Place {
+            hash: StorePathHash::from_digest([0; 20]),
+            path: BString::from("evil\x1b]0;title\x07\nname"),
+            kind: PlaceKind::File,
+            offset: 0,
+            count: 2,
+            excerpt: BString::from("x"),
+        };
+        insta::assert_snapshot!(described(&reference), @r"evil\u{1b}]0;title\u{7}\nname: …x… (and 1 more)");
+    }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::Usage;
 use super::forest::{Forest, closure_size};
+use crate::cli::report::visible;
 use crate::cli::sizes::rendered as size;
 
 /// The trees down to `depth` levels, with `width` lines below each path at most.
@@ -56,14 +57,14 @@ struct Level<'f> {
 impl Text<'_> {
     fn forest(&mut self, forest: &Forest) {
         let mut levels = vec![self.level(forest.trunks(), String::new())];
-        while let Some(level) = levels.last_mut() {
+        loop {
+            let is_top = levels.len() == 1;
+            let Some(level) = levels.last_mut() else {
+                break;
+            };
             let Some(&place) = level.next.as_slice().first() else {
                 levels.pop();
                 continue;
-            };
-            let is_top = level.padding.is_empty() && levels.len() == 1;
-            let Some(level) = levels.last_mut() else {
-                break;
             };
             let is_rest = level.left == 0;
             level.left = level.left.saturating_sub(1);
@@ -103,7 +104,8 @@ impl Text<'_> {
         let closure = closure_size(graph, place, &mut self.seen, self.stamp);
         let path = self.usage.store.store_dir().print(graph.path(place));
         let why = match forest.top(place) {
-            Some(top) => named(&top.names),
+            // Any user chooses the names of their roots.
+            Some(top) => visible(&named(&top.names)),
             None if is_top => "  (needed by several)".to_owned(),
             None => String::new(),
         };
