@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use nix_store_core::db::StoreGraph;
-use nix_store_core::gc::RootOptions;
+use nix_store_core::gc::{RootNote, RootOptions};
 use nix_store_core::{Error, LocalStore};
 
 use crate::cli::context::{Context, Purpose};
@@ -89,6 +89,12 @@ fn roots(store: &LocalStore, graph: &StoreGraph) -> anyhow::Result<Vec<Top>> {
         ..RootOptions::default()
     };
     let roots = store.find_roots(&options)?;
+    for note in &roots.notes {
+        // What such a root keeps counts as unneeded.
+        if let RootNote::Unreadable { .. } = note {
+            tracing::warn!("{note}");
+        }
+    }
     let mut tops: BTreeMap<u32, Vec<String>> = BTreeMap::new();
     for root in &roots.roots {
         if let Some(place) = graph.find(&root.target) {

@@ -9,7 +9,6 @@ use nix_store_core::gc::RootOptions;
 use super::closure::closure;
 use super::lookup::{Edges, ask};
 use crate::cli::context::Context;
-use crate::cli::settings::load_config;
 
 /// Adds a line for each root that needs one of `asked` to `out`.
 pub(super) fn print(
@@ -18,12 +17,12 @@ pub(super) fn print(
     asked: &[StorePath],
     out: &mut Vec<u8>,
 ) -> anyhow::Result<()> {
-    let config = load_config(context.environment(), &context.global().settings)?;
+    let settings = context.upkeep_settings()?;
     let mut edges = vec![Edges::Referrers];
-    if config.boolean("keep-outputs")?.unwrap_or(false) {
+    if settings.keep_outputs {
         edges.push(Edges::Derivers);
     }
-    if config.boolean("keep-derivations")?.unwrap_or(true) {
+    if settings.keep_derivations {
         edges.push(Edges::Outputs);
     }
     let users: BTreeSet<StorePath> = ask(store, |lookup| {
@@ -41,7 +40,11 @@ pub(super) fn print(
         remove_stale: false,
         ..RootOptions::default()
     };
-    for root in store.find_roots(&options)?.roots {
+    let found = store.find_roots(&options)?;
+    for note in &found.notes {
+        tracing::info!("{note}");
+    }
+    for root in found.roots {
         if users.contains(&root.target) {
             out.extend(root.source.to_bytes());
             out.extend_from_slice(b" -> ");
