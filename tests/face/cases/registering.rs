@@ -52,6 +52,17 @@ pub(super) fn cases() -> Vec<Case> {
             "check-validity/print-invalid",
             "--check-validity --print-invalid {app} {invalid} {unbuilt}",
         ),
+        ask(
+            "check-validity/order",
+            "--check-validity --print-invalid /nix/store/33333333333333333333333333333333-newer \
+             /nix/store/22222222222222222222222222222222-new {app} \
+             /nix/store/33333333333333333333333333333333-newer",
+        ),
+        ask(
+            "check-validity/first-invalid",
+            "--check-validity /nix/store/33333333333333333333333333333333-newer \
+             /nix/store/22222222222222222222222222222222-new",
+        ),
         ask("check-validity/link", "--check-validity ./result"),
         ask("check-validity/sub-path", "--check-validity {app}/source"),
         ask("check-validity/outside", "--check-validity /etc/hostname"),
