@@ -86,6 +86,13 @@ pub(super) fn cases() -> Vec<Case> {
         ask("query/stdin", "-q --hash --stdin").stdin("{app}\n{lib} {base}\n\n"),
         ask("query/stdin-empty", "-q --hash --stdin").stdin(""),
         ask("query/stdin-and-words", "-q --hash --stdin {app}").stdin("{lib}"),
+        ask(
+            "query/stdin-between-words",
+            "-q --hash {app} --stdin {base}",
+        )
+        .stdin("{lib}"),
+        ask("query/stdin-behind-binding", "-q -b name --stdin").stdin("{app.drv}"),
+        ask("query/stdin-before-binding", "-q --stdin -b {app.drv}").stdin("name"),
     ]);
     cases
 }

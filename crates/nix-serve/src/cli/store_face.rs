@@ -30,9 +30,11 @@ pub(crate) fn parse(
             return Ok(LowArgs { global, command });
         }
     }
-    if face.reads_stdin && face.operation.is_some_and(Operation::takes_piped_arguments) {
-        // Nix compat: they come before those of the command line.
-        face.arguments.splice(..0, piped());
+    if let Some(at) = face.piped_at
+        && face.operation.is_some_and(Operation::takes_piped_arguments)
+    {
+        // Nix compat: in the place of the option.
+        face.arguments.splice(at..at, piped());
     }
     let command = command::command(face, &words, &global)?;
     Ok(LowArgs { global, command })
@@ -46,7 +48,8 @@ struct Face {
     flags: Vec<Flag>,
     root: Option<PathBuf>,
     no_output: bool,
-    reads_stdin: bool,
+    /// How many arguments stand in front of `--stdin`.
+    piped_at: Option<usize>,
     print: Option<String>,
 }
 
@@ -72,7 +75,9 @@ impl Face {
             "--version" => self.print = Some(version_line(PROGRAM)),
             "--no-output" => self.no_output = true,
             "--add-root" => self.root = Some(words.own_value()?.into()),
-            "--stdin" => self.reads_stdin = true,
+            "--stdin" => {
+                self.piped_at.get_or_insert(self.arguments.len());
+            }
             // Without effect since 2.5; scripts give it out of habit.
             "--indirect" => {}
             _ => {
