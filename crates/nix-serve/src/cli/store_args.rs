@@ -15,20 +15,12 @@ pub(crate) enum StoreOperation {
     PrintEnv(PathBuf),
     /// Register paths whose registrations are on stdin.
     RegisterValidity(RegisterArgs),
-    /// Collect garbage, or say what it is.
-    Collect(StoreGcArgs),
-    /// Delete these paths.
-    Delete(DeleteArgs),
-    /// Share equal files.
-    Optimise,
     /// Compare the store with its database.
     Verify(StoreVerifyArgs),
     /// Compare the contents of these paths with their hashes.
     VerifyPath(Vec<PathBuf>),
     /// Replace these paths by what they should be.
     RepairPath(Vec<PathBuf>),
-    /// Make a key pair for signatures.
-    GenerateKey(GenerateKeyArgs),
 }
 
 /// Arguments of `--add-fixed`.
@@ -64,37 +56,6 @@ pub(crate) struct RegisterArgs {
     pub(crate) hash_given: bool,
 }
 
-/// Arguments of `nix-store --gc`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct StoreGcArgs {
-    /// What to do.
-    pub(crate) action: StoreGcAction,
-    /// Stop after so many bytes.
-    pub(crate) max_freed: Option<u64>,
-}
-
-/// What `nix-store --gc` does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum StoreGcAction {
-    /// Delete what is dead.
-    Delete,
-    /// Print the roots.
-    PrintRoots,
-    /// Print what is alive.
-    PrintLive,
-    /// Print what is dead.
-    PrintDead,
-}
-
-/// Arguments of `nix-store --delete`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct DeleteArgs {
-    /// Which paths.
-    pub(crate) paths: Vec<PathBuf>,
-    /// Even if roots need them.
-    pub(crate) ignore_liveness: bool,
-}
-
 /// Arguments of `nix-store --verify`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StoreVerifyArgs {
@@ -102,17 +63,6 @@ pub(crate) struct StoreVerifyArgs {
     pub(crate) check_contents: bool,
     /// Mend what is wrong.
     pub(crate) repair: bool,
-}
-
-/// Arguments of `nix-store --generate-binary-cache-key`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct GenerateKeyArgs {
-    /// The name of the key.
-    pub(crate) name: String,
-    /// The file for the secret key.
-    pub(crate) secret: PathBuf,
-    /// The file for the public key.
-    pub(crate) public: PathBuf,
 }
 
 /// Arguments of `nix-collect-garbage`.

@@ -25,7 +25,7 @@ pub(crate) fn run(command: &KeyCommand, context: &Context) -> anyhow::Result<Exi
 }
 
 /// Makes a key.
-pub(crate) fn generate(new: &NewKey) -> anyhow::Result<ExitCode> {
+fn generate(new: &NewKey) -> anyhow::Result<ExitCode> {
     check_name(&new.name)?;
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *seed)
@@ -45,6 +45,12 @@ pub(crate) fn generate(new: &NewKey) -> anyhow::Result<ExitCode> {
     if let Some(file) = &new.public_file {
         let text = key.public_key().to_string();
         write_new_file(file, text.as_bytes(), EVERYBODY, replace)
+            .inspect_err(|_| {
+                // Half of a pair is of no use, and would be in the way of the next try.
+                if let (Some(secret), Replace::No) = (&new.secret_file, replace) {
+                    let _ = std::fs::remove_file(secret);
+                }
+            })
             .with_context(|| format!("cannot write public key to '{}'", file.display()))?;
     }
     Ok(ExitCode::SUCCESS)

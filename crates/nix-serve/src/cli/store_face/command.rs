@@ -10,12 +10,14 @@ use nix_base::HashAlgo;
 use super::operation::Operation;
 use super::{Face, Flag};
 use crate::cli::build_args::{BuildArgs, Links, Print};
+use crate::cli::gc_args::{GcArgs, GcMode};
+use crate::cli::key_args::{KeyCommand, NewKey};
 use crate::cli::low_args::{AddArgs, CheckValidityArgs, Command, GlobalArgs, ServeArgs};
+use crate::cli::optimise_args::OptimiseArgs;
 use crate::cli::options::{UsageError, Words};
 use crate::cli::query_args::{Query, QueryArgs};
 use crate::cli::store_args::{
-    AddFixedArgs, DeleteArgs, FixedPathArgs, GenerateKeyArgs, RegisterArgs, StoreGcAction,
-    StoreGcArgs, StoreOperation, StoreVerifyArgs,
+    AddFixedArgs, FixedPathArgs, RegisterArgs, StoreOperation, StoreVerifyArgs,
 };
 
 type Parsed<T> = Result<T, UsageError>;
@@ -78,7 +80,32 @@ pub(super) fn command(face: Face, words: &Words, global: &GlobalArgs) -> Parsed<
             };
             Command::Build(build(flags, given.arguments, links, print, global))
         }
-        _ => Command::Store(given.store_operation(operation)?),
+        Operation::Gc => Command::Gc(given.gc()?),
+        Operation::Delete => {
+            let [ignore_liveness] = given.flags(["--ignore-liveness"])?;
+            Command::Gc(GcArgs::new(GcMode::Paths {
+                paths: given.arguments,
+                ignore_liveness,
+            }))
+        }
+        Operation::Optimise => {
+            given.nothing("no arguments expected")?;
+            Command::Optimise(OptimiseArgs::default())
+        }
+        Operation::GenerateKey => Command::Key(KeyCommand::Generate(given.new_key()?)),
+        Operation::AddFixed => Command::Store(given.add_fixed()?),
+        Operation::PrintFixedPath => Command::Store(given.fixed_path()?),
+        Operation::PrintEnv => Command::Store(given.print_env()?),
+        Operation::RegisterValidity => Command::Store(given.register_validity()?),
+        Operation::Verify => Command::Store(given.verify()?),
+        Operation::VerifyPath => {
+            let paths = given.only_arguments("no flags expected")?;
+            Command::Store(StoreOperation::VerifyPath(paths))
+        }
+        Operation::RepairPath => {
+            let paths = given.only_arguments("no flags expected")?;
+            Command::Store(StoreOperation::RepairPath(paths))
+        }
     })
 }
 
@@ -111,62 +138,6 @@ struct Given<'w> {
 }
 
 impl Given<'_> {
-    fn store_operation(mut self, operation: Operation) -> Parsed<StoreOperation> {
-        Ok(match operation {
-            Operation::AddFixed => {
-                let [recursive] = self.flags(["--recursive"])?;
-                StoreOperation::AddFixed(self.add_fixed(recursive)?)
-            }
-            Operation::PrintFixedPath => {
-                let [recursive] = self.flags(["--recursive"])?;
-                StoreOperation::PrintFixedPath(self.fixed_path(recursive)?)
-            }
-            Operation::PrintEnv => {
-                let drv = self.only_arguments("unknown flag")?;
-                let [drv] = <[PathBuf; 1]>::try_from(drv).map_err(|_| {
-                    self.words
-                        .usage("'--print-env' requires one derivation store path")
-                })?;
-                StoreOperation::PrintEnv(drv)
-            }
-            Operation::RegisterValidity => {
-                let [reregister, hash_given] = self.flags(["--reregister", "--hash-given"])?;
-                self.no_arguments()?;
-                StoreOperation::RegisterValidity(RegisterArgs {
-                    reregister,
-                    hash_given,
-                })
-            }
-            Operation::Gc => StoreOperation::Collect(self.gc()?),
-            Operation::Delete => {
-                let [ignore_liveness] = self.flags(["--ignore-liveness"])?;
-                StoreOperation::Delete(DeleteArgs {
-                    paths: self.arguments,
-                    ignore_liveness,
-                })
-            }
-            Operation::Optimise => {
-                self.nothing("no arguments expected")?;
-                StoreOperation::Optimise
-            }
-            Operation::VerifyPath => {
-                StoreOperation::VerifyPath(self.only_arguments("no flags expected")?)
-            }
-            Operation::RepairPath => {
-                StoreOperation::RepairPath(self.only_arguments("no flags expected")?)
-            }
-            Operation::GenerateKey => StoreOperation::GenerateKey(self.generate_key()?),
-            _ => {
-                let [check_contents, repair] = self.flags(["--check-contents", "--repair"])?;
-                self.no_arguments()?;
-                StoreOperation::Verify(StoreVerifyArgs {
-                    check_contents,
-                    repair,
-                })
-            }
-        })
-    }
-
     /// Which of the flags `known` are given; refuses all others.
     fn flags<const N: usize>(&mut self, known: [&str; N]) -> Parsed<[bool; N]> {
         let mut given = [false; N];
@@ -230,70 +201,100 @@ impl Given<'_> {
         })
     }
 
-    fn add_fixed(&mut self, recursive: bool) -> Parsed<AddFixedArgs> {
+    fn add_fixed(&mut self) -> Parsed<StoreOperation> {
+        let [recursive] = self.flags(["--recursive"])?;
         let mut arguments = std::mem::take(&mut self.arguments).into_iter();
         let algo = arguments
             .next()
             .ok_or_else(|| self.words.usage("first argument must be hash algorithm"))?;
-        Ok(AddFixedArgs {
+        Ok(StoreOperation::AddFixed(AddFixedArgs {
             algo: self.algorithm(algo)?,
             recursive,
             files: arguments.collect(),
-        })
+        }))
     }
 
-    fn fixed_path(&mut self, recursive: bool) -> Parsed<FixedPathArgs> {
+    fn fixed_path(&mut self) -> Parsed<StoreOperation> {
+        let [recursive] = self.flags(["--recursive"])?;
         let arguments = std::mem::take(&mut self.arguments);
         let [algo, hash, name] = <[PathBuf; 3]>::try_from(arguments).map_err(|_| {
             self.words
                 .usage("'--print-fixed-path' requires three arguments")
         })?;
-        Ok(FixedPathArgs {
+        Ok(StoreOperation::PrintFixedPath(FixedPathArgs {
             algo: self.algorithm(algo)?,
             recursive,
             hash: self.text(hash)?,
             name: self.text(name)?,
-        })
+        }))
     }
 
-    fn generate_key(&mut self) -> Parsed<GenerateKeyArgs> {
+    fn print_env(&mut self) -> Parsed<StoreOperation> {
+        let drv = self.only_arguments("unknown flag")?;
+        let [drv] = <[PathBuf; 1]>::try_from(drv).map_err(|_| {
+            self.words
+                .usage("'--print-env' requires one derivation store path")
+        })?;
+        Ok(StoreOperation::PrintEnv(drv))
+    }
+
+    fn register_validity(&mut self) -> Parsed<StoreOperation> {
+        let [reregister, hash_given] = self.flags(["--reregister", "--hash-given"])?;
+        self.no_arguments()?;
+        Ok(StoreOperation::RegisterValidity(RegisterArgs {
+            reregister,
+            hash_given,
+        }))
+    }
+
+    fn verify(&mut self) -> Parsed<StoreOperation> {
+        let [check_contents, repair] = self.flags(["--check-contents", "--repair"])?;
+        self.no_arguments()?;
+        Ok(StoreOperation::Verify(StoreVerifyArgs {
+            check_contents,
+            repair,
+        }))
+    }
+
+    fn new_key(&mut self) -> Parsed<NewKey> {
         let [] = self.flags([])?;
         let arguments = std::mem::take(&mut self.arguments);
         let [name, secret, public] = <[PathBuf; 3]>::try_from(arguments)
             .map_err(|_| self.words.usage("three arguments expected"))?;
-        Ok(GenerateKeyArgs {
+        Ok(NewKey {
             name: self.text(name)?,
-            secret,
-            public,
+            secret_file: Some(secret),
+            public_file: Some(public),
+            // Nix compat: it replaces what is there.
+            replace: true,
         })
     }
 
-    fn gc(&mut self) -> Parsed<StoreGcArgs> {
-        let mut action = StoreGcAction::Delete;
-        let mut max_freed = None;
+    fn gc(&mut self) -> Parsed<GcArgs> {
+        let mut args = GcArgs::new(GcMode::Delete);
         for flag in std::mem::take(&mut self.flags) {
-            action = match (flag.name.as_str(), flag.value) {
-                ("--print-roots", _) => StoreGcAction::PrintRoots,
-                ("--print-live", _) => StoreGcAction::PrintLive,
-                ("--print-dead", _) => StoreGcAction::PrintDead,
+            match (flag.name.as_str(), flag.value) {
+                ("--print-roots", _) => args.mode = GcMode::PrintRoots,
+                ("--print-live", _) => args.mode = GcMode::PrintLive,
+                ("--print-dead", _) => args.mode = GcMode::PrintDead,
                 ("--max-freed", Some(text)) => {
-                    max_freed = Some(parse_bytes(&text).map_err(|text| self.words.usage(text))?);
-                    action
+                    let bytes = parse_bytes(&text).map_err(|text| self.words.usage(text))?;
+                    args.max_freed = Some(bytes);
                 }
                 (name, _) => {
                     let text = format!("bad sub-operation '{name}' in GC");
                     return Err(self.words.usage(text));
                 }
-            };
+            }
         }
         self.no_arguments()?;
-        if max_freed.is_some() && action != StoreGcAction::Delete {
+        if args.max_freed.is_some() && args.mode != GcMode::Delete {
             return Err(self.words.usage(
                 "option --max-freed cannot be combined with --print-live, --print-dead, \
                  or --print-roots",
             ));
         }
-        Ok(StoreGcArgs { action, max_freed })
+        Ok(args)
     }
 
     fn query(mut self) -> Parsed<QueryArgs> {

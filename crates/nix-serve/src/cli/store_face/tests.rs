@@ -1,8 +1,8 @@
 use super::*;
 use crate::cli::build_args::{Links, Print};
+use crate::cli::gc_args::GcMode;
 use crate::cli::low_args::ServeArgs;
 use crate::cli::query_args::Query;
-use crate::cli::store_args::{StoreGcAction, StoreOperation};
 
 fn words(line: &str) -> Vec<OsString> {
     line.split(' ')
@@ -137,12 +137,11 @@ fn each_operation_refuses_flags_and_arguments_in_its_own_words() {
 
 #[test]
 fn collections_take_limits_in_units() {
-    let Command::Store(StoreOperation::Collect(args)) = parsed("--gc --max-freed 3k").command
-    else {
+    let Command::Gc(args) = parsed("--gc --max-freed 3k").command else {
         panic!("a collection");
     };
     assert_eq!(args.max_freed, Some(3 << 10));
-    assert_eq!(args.action, StoreGcAction::Delete);
+    assert_eq!(args.mode, GcMode::Delete);
     assert_eq!(parse_bytes("2T"), Ok(2 << 40));
     assert_eq!(parse_bytes("-7"), Ok(0));
 }
@@ -167,6 +166,10 @@ fn arguments_come_from_stdin_where_it_is_free() {
     assert_eq!(
         paths("-q --stdin given"),
         ["piped", "given"].map(PathBuf::from)
+    );
+    assert_eq!(
+        paths("-q given --stdin last --stdin"),
+        ["given", "piped", "last"].map(PathBuf::from)
     );
     assert_eq!(paths("-q given"), [PathBuf::from("given")]);
     assert!(paths("--import --stdin").is_empty());
