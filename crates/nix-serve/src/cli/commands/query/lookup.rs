@@ -81,6 +81,8 @@ pub(super) struct Few<'a> {
     store: &'a LocalStore,
     places: BTreeMap<StorePath, u32>,
     paths: Vec<StorePath>,
+    /// What was looked up: a closure is walked once to find it and once to sort it.
+    references: BTreeMap<u32, Vec<u32>>,
     lookups: usize,
 }
 
@@ -90,6 +92,7 @@ impl<'a> Few<'a> {
             store,
             places: BTreeMap::new(),
             paths: Vec::new(),
+            references: BTreeMap::new(),
             lookups: 0,
         }
     }
@@ -131,12 +134,19 @@ impl Lookup for Few<'_> {
         if edges == Edges::Outputs && !path.is_derivation() {
             return Ok(());
         }
+        if edges == Edges::References
+            && let Some(known) = self.references.get(&place)
+        {
+            found.extend_from_slice(known);
+            return Ok(());
+        }
         self.count()?;
         match edges {
             Edges::References => {
-                for path in self.store.query_references(&path)? {
-                    found.push(self.place(path));
-                }
+                let paths = self.store.query_references(&path)?.into_iter();
+                let places: Vec<u32> = paths.map(|path| self.place(path)).collect();
+                found.extend_from_slice(&places);
+                self.references.insert(place, places);
             }
             Edges::Referrers => {
                 for path in self.store.query_referrers(&path)? {
