@@ -1,8 +1,8 @@
 //! What the command line says, before anything is looked up.
 //!
 //! Each face of the program ([`clap_face`](super::clap_face),
-//! [`store_face`](super::store_face), [`copy_closure_face`](super::copy_closure_face))
-//! turns its words into a [`LowArgs`]. That takes no I/O and no look at the environment.
+//! [`store_face`](super::store_face), [`copy_closure_face`](super::copy_closure_face),
+//! [`collect_garbage_face`](super::collect_garbage_face)) turns its words into a [`LowArgs`]. That takes no I/O and no look at the environment.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

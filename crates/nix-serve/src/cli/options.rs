@@ -1,4 +1,5 @@
-//! The words of a command line that isn't clap's: `nix-store` and `nix-copy-closure`.
+//! The words of a command line that isn't clap's: `nix-store`, `nix-copy-closure` and
+//! `nix-collect-garbage`.
 //!
 //! Nix's own rules: options and arguments in any order, a value is the next word and never
 //! behind `=`, short options may be clustered, every setting is an option too.
