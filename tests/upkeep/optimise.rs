@@ -368,6 +368,12 @@ fn an_ordinary_user_can_optimise_too() {
         "--check-metadata",
     ]));
     assert_eq!(verified.code, Some(0), "{verified:?}");
+    // What can't be opened is passed over.
+    let closed = stock.store.on_disk(&stock.trees[0]);
+    fs::set_permissions(closed, fs::Permissions::from_mode(0)).unwrap();
+    let report = say(as_nobody(&["optimise", "--json"]));
+    assert_eq!(report.code, Some(0), "{report:?}");
+    assert_eq!(report.json()["unreadableFiles"], 1);
 }
 
 /// Whoever loses a race says nothing (REL-25): paths come and go while files are shared.

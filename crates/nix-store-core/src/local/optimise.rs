@@ -10,7 +10,8 @@
 //!
 //! **Races.** No lock is taken. A collector may remove a file, a directory or a link at any
 //! time, and whoever loses says nothing. The exchange replaces only what is there, so a
-//! directory that a collector is emptying never gets a new entry. The directory for temporary
+//! directory that a collector is emptying never gets a new entry (but where the file system
+//! has no exchange: there it is a plain rename). The directory for temporary
 //! names is pinned. Inside an object everything is reached by descriptors of its directories,
 //! so what becomes of the path meanwhile doesn't matter; an object that is a single file is
 //! pinned, and the exchange is undone if it wasn't the file that was hashed.

@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, linkat, sta
 use rustix::io::Errno;
 
 use super::hash::{FileHasher, link_name};
-use super::tree::{Touched, open_file};
+use super::tree::{Touched, is_exhausted, open_file};
 use crate::error::{Error, Result};
 
 /// A file or symbolic link whose hash is known.
@@ -353,24 +353,27 @@ impl<'a> Linker<'a> {
         hasher: &mut FileHasher,
     ) -> Result<bool> {
         let failed = |error| self.link_failed("read link", link.name, error);
+        // What can't be read is of no use to anybody.
+        let useless = |error| match is_exhausted(error) {
+            true => Err(failed(error)),
+            false => Ok(false),
+        };
         if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
             return match rustix::fs::readlinkat(link.links, link.name, Vec::new()) {
                 Ok(target) => Ok(hasher.symlink(target.to_bytes()) == file.hash),
-                Err(Errno::NOENT | Errno::INVAL) => Ok(false),
-                Err(error) => Err(failed(error)),
+                Err(error) => useless(error),
             };
         }
         let opened = match open_file(link.links, link.name) {
             Ok(opened) => opened,
-            Err(Errno::NOENT | Errno::LOOP) => return Ok(false),
-            Err(error) => return Err(failed(error)),
+            Err(error) => return useless(error),
         };
         let executable = stat.st_mode & EXECUTABLE != 0;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
-        let hash = hasher
-            .regular(opened.as_fd(), executable, size)
-            .map_err(failed)?;
-        let is_right = hash == Some(file.hash);
+        let is_right = match hasher.regular(opened.as_fd(), executable, size) {
+            Ok(hash) => hash == Some(file.hash),
+            Err(error) => return useless(error),
+        };
         if is_right && self.survives == Survives::OnlyFlushed && !self.is_link(stat.st_ino) {
             // It was linked since everything was flushed; protects the file that it replaces.
             rustix::fs::fdatasync(&opened).map_err(failed)?;
@@ -406,7 +409,7 @@ impl<'a> Linker<'a> {
             done = exchange(RenameFlags::EXCHANGE);
         }
         // File systems without the flag.
-        if done == Err(Errno::INVAL) {
+        if matches!(done, Err(Errno::INVAL | Errno::NOSYS)) {
             done = exchange(RenameFlags::empty());
         }
         if let Err(error) = done {

@@ -173,6 +173,11 @@ fn open(dir: BorrowedFd<'_>, name: &CStr, more: OFlags) -> rustix::io::Result<Ow
     }
 }
 
+/// Whether everything else would fail as well.
+pub(super) fn is_exhausted(error: Errno) -> bool {
+    matches!(error, Errno::MFILE | Errno::NFILE | Errno::NOMEM)
+}
+
 const CANONICAL: Timespec = Timespec {
     tv_sec: 1,
     tv_nsec: 0,

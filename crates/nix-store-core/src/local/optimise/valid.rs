@@ -4,11 +4,11 @@ use std::ffi::CString;
 use std::num::NonZeroUsize;
 
 use nix_base::{StorePath, StorePathSet};
-use rustix::fs::FileType;
+use rustix::fs::{AtFlags, FileType, statat};
 use rustix::io::Errno;
 
 use super::linker::{Action, Linker, Memory, Survives};
-use super::tree::Dir;
+use super::tree::{Dir, is_exhausted};
 use super::walk::{Owner, Root, Tree, Walk};
 use super::{OptimiseOptions, OptimiseProgress, OptimiseReport};
 use crate::db::Durability;
@@ -47,7 +47,9 @@ pub(super) fn optimise(
     let mut supply = Supply::new(store, valid, changes)?;
     let trees = (store.store_fd(), layout.real_store.as_path());
     let walk = Walk::new(&linker, trees, Owner::Store, progress);
-    walk.run(threads(options.threads), &mut || supply.next())
+    let mut report = walk.run(threads(options.threads), &mut || supply.next())?;
+    report.unreadable += supply.unreadable;
+    Ok(report)
 }
 
 /// The valid paths that are there.
@@ -56,6 +58,8 @@ struct Supply<'s> {
     paths: std::vec::IntoIter<StorePath>,
     /// Those that are single files. They are pinned if something is going to be changed.
     files: StorePathSet,
+    /// How many couldn't be opened.
+    unreadable: u64,
 }
 
 impl<'s> Supply<'s> {
@@ -71,6 +75,7 @@ impl<'s> Supply<'s> {
             store,
             paths: paths.into_iter(),
             files: still_valid,
+            unreadable: 0,
         })
     }
 
@@ -99,7 +104,7 @@ impl<'s> Supply<'s> {
         Ok(roots)
     }
 
-    fn open(&self, path: &StorePath) -> Result<Option<Tree>> {
+    fn open(&mut self, path: &StorePath) -> Result<Option<Tree>> {
         let name = CString::new(path.base_name()).unwrap_or_default();
         if self.files.contains(path) {
             return Ok(Some(Tree::File(name, None)));
@@ -108,7 +113,12 @@ impl<'s> Supply<'s> {
         match Dir::open_root(self.store.store_fd(), &name, real()) {
             Ok(dir) => Ok(Some(Tree::Directory(dir))),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
-            Err(error) => Err(Error::io("open", &real(), error)),
+            Err(error) if is_exhausted(error) => Err(Error::io("open", &real(), error)),
+            Err(error) => {
+                tracing::warn!("skipping '{}': {error}", real().display());
+                self.unreadable += 1;
+                Ok(None)
+            }
         }
     }
 }
@@ -120,7 +130,19 @@ fn single_files(store: &LocalStore, paths: &StorePathSet) -> Result<StorePathSet
     let mut files = StorePathSet::new();
     for entry in rustix::fs::Dir::read_from(store.store_fd()).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        if matches!(entry.file_type(), FileType::RegularFile | FileType::Symlink)
+        let kind = match entry.file_type() {
+            // File systems that don't tell.
+            FileType::Unknown => statat(
+                store.store_fd(),
+                entry.file_name(),
+                AtFlags::SYMLINK_NOFOLLOW,
+            )
+            .map_or(FileType::Unknown, |stat| {
+                FileType::from_raw_mode(stat.st_mode)
+            }),
+            kind => kind,
+        };
+        if matches!(kind, FileType::RegularFile | FileType::Symlink)
             && let Ok(path) = StorePath::from_base_name_bytes(entry.file_name().to_bytes())
             && paths.contains(&path)
         {

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 
 use super::hash::FileHasher;
 use super::linker::{Candidate, EXECUTABLE, Joined, Linker, lock};
-use super::tree::{Dir, Touched, open_file};
+use super::tree::{Dir, Touched, is_exhausted, open_file};
 use super::{OptimiseProgress, OptimiseReport};
 use crate::error::{Error, Result};
 
@@ -60,13 +60,13 @@ struct Entry {
 
 /// What the threads share.
 pub(super) struct Walk<'w> {
-    pub(super) linker: &'w Linker<'w>,
+    linker: &'w Linker<'w>,
     /// The directory that the trees are in.
-    pub(super) trees: BorrowedFd<'w>,
+    trees: BorrowedFd<'w>,
     /// Its path.
-    pub(super) trees_path: &'w Path,
-    pub(super) owner: Owner,
-    pub(super) progress: &'w dyn OptimiseProgress,
+    trees_path: &'w Path,
+    owner: Owner,
+    progress: &'w dyn OptimiseProgress,
     jobs: Mutex<Jobs>,
     /// There are more jobs, or no more.
     change: Condvar,
@@ -511,11 +511,6 @@ impl OptimiseReport {
         self.unreadable += other.unreadable;
         self.suspicious.extend(other.suspicious);
     }
-}
-
-/// Whether everything else would fail as well.
-fn is_exhausted(error: Errno) -> bool {
-    matches!(error, Errno::MFILE | Errno::NFILE | Errno::NOMEM)
 }
 
 /// Files of a directory that one thread takes at once.
