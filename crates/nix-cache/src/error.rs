@@ -101,3 +101,11 @@ pub enum CacheError {
         status: u16,
     },
 }
+
+impl CacheError {
+    /// Whether the server can't be reached, so that the next question is in vain as well.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Connection { .. })
+    }
+}

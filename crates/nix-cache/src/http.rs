@@ -33,8 +33,11 @@ impl Server {
             .http_status_as_error(false)
             .accept_encoding("identity")
             .user_agent(concat!("nix-serve/", env!("CARGO_PKG_VERSION")))
-            .timeout_connect(Some(options.connect_timeout))
-            .timeout_recv_response(Some(options.stalled))
+            .timeout_connect(options.connect_timeout)
+            .timeout_recv_response(options.stalled)
+            // The one above ends with the headers.
+            .timeout_per_read(options.stalled)
+            .timeout_per_write(options.stalled)
             .build();
         Self {
             agent: agent.into(),

@@ -18,10 +18,11 @@ pub struct CacheOptions {
     /// Certificates of the authorities that are believed, in PEM; without them no
     /// https:// address can be used.
     pub ca_bundle: Option<Vec<u8>>,
-    /// How long a connection may take to be made.
-    pub connect_timeout: Duration,
-    /// How long a server may be silent before it answers.
-    pub stalled: Duration,
+    /// How long a connection may take to be made, if not for ever.
+    pub connect_timeout: Option<Duration>,
+    /// How long a server may be silent, before it answers and while it does, if not for
+    /// ever.
+    pub stalled: Option<Duration>,
     /// How often a server is asked that may answer the next time.
     pub attempts: u32,
 }
@@ -30,8 +31,8 @@ impl Default for CacheOptions {
     fn default() -> Self {
         Self {
             ca_bundle: None,
-            connect_timeout: Duration::from_secs(15),
-            stalled: Duration::from_secs(60),
+            connect_timeout: Some(Duration::from_secs(15)),
+            stalled: Some(Duration::from_secs(60)),
             attempts: 3,
         }
     }

@@ -162,3 +162,42 @@ fn a_server_that_refuses_is_named_with_its_answer() {
     assert!(error.contains("HTTP status 400"), "{error}");
     server.join().unwrap();
 }
+
+#[test]
+fn a_server_that_falls_silent_is_left() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let mut streams = Vec::new();
+        for body in ["StoreDir: /nix/store\n", NARINFO, "half of it"] {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = BufReader::new(stream.try_clone().unwrap()).lines();
+            while asked.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+            let length = match body {
+                "half of it" => 20,
+                whole => whole.len(),
+            };
+            write!(
+                stream,
+                "HTTP/1.1 200 x\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            )
+            .unwrap();
+            streams.push(stream);
+        }
+        streams
+    });
+    let options = CacheOptions {
+        stalled: Some(Duration::from_millis(200)),
+        attempts: 1,
+        ..CacheOptions::default()
+    };
+    let cache = CacheSource::open(&address, &StoreDir::default(), &options).unwrap();
+    let narinfo = cache.query(&path("a")).unwrap().unwrap();
+    let mut archive = cache.archive(&narinfo).unwrap();
+    let mut text = String::new();
+    let error = archive.read_to_string(&mut text).unwrap_err();
+    assert!(error.to_string().contains("timeout"), "{error}");
+    let streams = server.join().unwrap();
+    drop(streams);
+    assert!(cache.query(&path("a")).unwrap_err().is_unreachable());
+}

@@ -214,7 +214,11 @@ fn hooks(config: &Config) -> Result<Hooks, ConfigError> {
     })
 }
 
-fn fetch(config: &Config, environment: &Environment) -> Result<FetchConfig, ConfigError> {
+/// How files are fetched from elsewhere.
+pub(crate) fn fetch(
+    config: &Config,
+    environment: &Environment,
+) -> Result<FetchConfig, ConfigError> {
     let netrc = config
         .value("netrc-file")
         .map_or_else(|| environment.conf_dir().join("netrc"), PathBuf::from);

@@ -1,13 +1,15 @@
 //! Where good copies of damaged objects come from: servers, caches and other local stores.
 
 use std::io::BufRead;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use nix_base::{StoreDir, ValidPathInfo};
-use nix_cache::{CacheOptions, CacheSource};
+use nix_cache::{CacheError, CacheOptions, CacheSource};
 use nix_store_core::{BoxedCause, Fetched, LocalStore, RepairSource, Result};
 
 use super::address::Address;
+use super::build_config;
 use super::context::Context;
 use super::remote::{Compress, connect};
 use super::settings::load_config;
@@ -85,15 +87,30 @@ fn open_cache<'a>(
     dir: &StoreDir,
     context: &'a Context,
 ) -> anyhow::Result<Box<dyn RepairSource + 'a>> {
-    let mut options = CacheOptions::default();
+    let config = load_config(context.environment(), &context.global().settings)?;
+    let fetch = build_config::fetch(&config, context.environment())?;
+    let seconds = |count: u64| Some(Duration::from_secs(count)).filter(|time| !time.is_zero());
+    let mut options = CacheOptions {
+        connect_timeout: seconds(fetch.connect_timeout.into()),
+        ..CacheOptions::default()
+    };
+    if let Some(count) = config.number("stalled-download-timeout")? {
+        options.stalled = seconds(count);
+    }
+    if let Some(count) = config.number("download-attempts")? {
+        options.attempts = count;
+    }
     if address.starts_with("https:")
-        && let Some(file) = context.build_config()?.fetch.ca_bundle
+        && let Some(file) = fetch.ca_bundle
     {
         let bundle = std::fs::read(&file)
             .with_context(|| format!("cannot read the certificates in '{}'", file.display()))?;
         options.ca_bundle = Some(bundle);
     }
-    Ok(Box::new(Cache(CacheSource::open(address, dir, &options)?)))
+    Ok(Box::new(Cache {
+        source: CacheSource::open(address, dir, &options)?,
+        is_lost: false,
+    }))
 }
 
 /// A server. It is connected to when it is first asked, and anew after a failed exchange.
@@ -111,7 +128,7 @@ impl Remote<'_> {
             return Ok(store);
         }
         if self.is_lost {
-            return Err("it could not be reached before".into());
+            return Err(LOST.into());
         }
         let connected = (self.connect)().and_then(|mut connection| {
             connection.handshake()?;
@@ -149,11 +166,16 @@ impl RepairSource for Remote<'_> {
     }
 }
 
-struct Cache(CacheSource);
+/// A cache.
+struct Cache {
+    source: CacheSource,
+    /// It could not be reached; it is not tried again for each path.
+    is_lost: bool,
+}
 
 impl RepairSource for Cache {
     fn name(&self) -> &str {
-        self.0.address()
+        self.source.address()
     }
 
     fn fetch(
@@ -161,11 +183,16 @@ impl RepairSource for Cache {
         info: &ValidPathInfo,
         take: &mut dyn FnMut(&mut dyn BufRead) -> Result<()>,
     ) -> Result<Fetched, BoxedCause> {
-        let narinfo = self.0.query(&info.path)?;
+        if self.is_lost {
+            return Err(LOST.into());
+        }
+        let narinfo = self.source.query(&info.path);
+        self.is_lost = narinfo.as_ref().is_err_and(CacheError::is_unreachable);
+        let narinfo = narinfo?;
         let Some(narinfo) = narinfo.filter(|found| found.info.nar_hash == info.nar_hash) else {
             return Ok(Fetched::No);
         };
-        take(&mut self.0.archive(&narinfo)?)?;
+        take(&mut self.source.archive(&narinfo)?)?;
         Ok(Fetched::Yes)
     }
 }
@@ -195,5 +222,6 @@ impl RepairSource for OtherStore {
     }
 }
 
+const LOST: &str = "it could not be reached before";
 /// What real Nix uses unless told otherwise.
 const DEFAULT_SUBSTITUTER: &str = "https://cache.nixos.org/";
