@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use nix_base::{PublicKey, StoreDir};
@@ -88,6 +88,13 @@ impl Context {
         build_config(&config, &self.environment)
     }
 
+    /// Where builds have their directories, if not in the state directory. What else builds
+    /// need, such as keys, may be out of reach.
+    pub(crate) fn build_dir(&self) -> anyhow::Result<Option<PathBuf>> {
+        let config = load_config(&self.environment, &self.global.settings)?;
+        Ok(config.full("build-dir").map(PathBuf::from))
+    }
+
     /// How to start this program as a supervisor of builds, if they are to linger: with the
     /// same store and settings, wherever those came from.
     pub(crate) fn supervisor(&self, config: &BuildConfig) -> Option<SupervisorCommand> {
@@ -162,10 +169,9 @@ impl Context {
                  --store with another store"
             );
         }
+        let upkeep = settings.upkeep.clone();
         let mut config = store_config(address, settings, purpose);
-        let upkeep = self.upkeep_settings()?;
         config.auto_gc = upkeep.auto_gc();
-        config.auto_optimise = upkeep.auto_optimise;
         config.reserved_bytes = upkeep.reserved_space;
         let state = config.layout.state.clone();
         LocalStore::open(config).map_err(|error| explain_denial(error, &state))
@@ -209,7 +215,27 @@ fn store_config(address: LocalAddress, settings: Settings, purpose: Purpose) -> 
     config.busy_timeout = settings.busy_timeout.unwrap_or(config.busy_timeout);
     config.allow_symlinked_store = settings.allow_symlinked_store;
     config.journal = settings.journal;
-    config.auto_optimise = settings.auto_optimise;
+    config.auto_optimise = settings.upkeep.auto_optimise;
     config.build_users_group = settings.build_users_group;
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_out_of_reach_are_for_builds_alone() {
+        let setting = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let global = GlobalArgs {
+            settings: vec![
+                setting("secret-key-files", "/nonexistent/key"),
+                setting("build-dir", "/builds"),
+            ],
+            ..GlobalArgs::default()
+        };
+        let context = Context::new(global, Environment::from_lookup(|_| None));
+        context.build_config().unwrap_err();
+        assert_eq!(context.build_dir().unwrap(), Some("/builds".into()));
+    }
 }

@@ -24,8 +24,8 @@ pub(crate) struct Settings {
     pub(crate) durability: Durability,
     /// `database-busy-timeout`, ours, in seconds.
     pub(crate) busy_timeout: Option<Duration>,
-    /// `auto-optimise-store`.
-    pub(crate) auto_optimise: bool,
+    /// Those of upkeep.
+    pub(crate) upkeep: UpkeepSettings,
     /// `allow-symlinked-store`.
     pub(crate) allow_symlinked_store: bool,
     /// `trusted-public-keys`, if `require-sigs` is switched on expressly: what is copied
@@ -65,7 +65,7 @@ impl Settings {
                 false => Durability::None,
             }),
             busy_timeout,
-            auto_optimise: UpkeepSettings::from_config(config)?.auto_optimise,
+            upkeep: UpkeepSettings::from_config(config)?,
             allow_symlinked_store: symlinks || environment.ignore_symlink_store,
             demanded_keys: match config.boolean("require-sigs")? {
                 Some(true) => Some(trusted_keys(config, environment)?),
