@@ -1,4 +1,6 @@
 //! Files that appear complete, with their modes, or not at all.
+//!
+//! What is no regular file takes contents as they come: devices, pipes and links stay.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -10,7 +12,7 @@ use std::path::{Path, PathBuf};
 pub(crate) enum Replace {
     /// It is an error that there is one.
     No,
-    /// It gives way.
+    /// It gives way; what is no file, or a link to one, takes the contents.
     Yes,
 }
 
@@ -21,6 +23,13 @@ pub(crate) fn write_new_file(
     mode: u32,
     replace: Replace,
 ) -> io::Result<()> {
+    if replace == Replace::Yes
+        && std::fs::symlink_metadata(path).is_ok_and(|found| !found.is_file())
+    {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(mode);
+        return options.open(path)?.write_all(contents);
+    }
     let temp = Temporary::create(path, mode)?;
     let mut file = &temp.file;
     file.write_all(contents)?;
@@ -80,5 +89,26 @@ mod tests {
         let mode = std::fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o600);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn devices_and_links_stay_what_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link, pipe) = ["file", "link", "pipe"]
+            .map(|name| dir.path().join(name))
+            .into();
+        std::os::unix::fs::symlink("file", &link).unwrap();
+        write_new_file(&link, b"one", 0o600, Replace::No).unwrap_err();
+        write_new_file(&link, b"longer", 0o600, Replace::Yes).unwrap();
+        write_new_file(&link, b"two", 0o600, Replace::Yes).unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"two");
+        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| std::fs::read(&pipe).unwrap());
+            write_new_file(&pipe, b"three", 0o600, Replace::Yes).unwrap();
+            assert_eq!(reader.join().unwrap(), b"three");
+        });
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
     }
 }
