@@ -21,6 +21,8 @@ pub(crate) fn run(args: &SignArgs, context: &Context) -> anyhow::Result<ExitCode
     let store = context.open_store("sign", Purpose::Write)?;
     let dir = store.store_dir().clone();
     let paths = signed_paths(&args.paths, &store)?;
+    // What is found below stays until it is signed.
+    store.add_temp_roots(&paths)?;
     let mut added = Vec::new();
     let mut found = 0;
     store.db().query_infos(&paths, |info| {
@@ -31,7 +33,8 @@ pub(crate) fn run(args: &SignArgs, context: &Context) -> anyhow::Result<ExitCode
         }
         Ok(())
     })?;
-    if found < paths.len() {
+    // Of all that was there, some may be gone meanwhile.
+    if found < paths.len() && !args.paths.all {
         let valid = store.db().query_valid(&paths)?;
         if let Some(path) = paths.difference(&valid).next() {
             return Err(Error::not_valid(&dir, path).into());
