@@ -205,6 +205,17 @@ fn what_keys_have_used_up_is_told_and_build_time_begins_anew() {
 }
 
 #[test]
+fn asking_for_quotas_begins_no_books() {
+    let store = TempStore::new();
+    drop(on(&store, ["add", "/dev/null"]).output());
+    assert_eq!(run(on(&store, ["quota"])).lines(), [""; 0]);
+    let unknown = run(on(&store, ["quota", "eve"]));
+    assert!(unknown.refusal().contains("nothing is booked"));
+    let state = store.state_dir();
+    assert!(state.join("db").is_dir() && !state.join("nix-serve/trust.sqlite").exists());
+}
+
+#[test]
 fn plain_servers_keep_no_audit_log() {
     let store = TempStore::new();
     let path = PathToAdd::file("0123456789abcdfghijklmnpqrsvwxyz", "x", b"text");

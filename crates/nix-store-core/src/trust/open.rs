@@ -15,15 +15,21 @@ use crate::db::BusyWait;
 use crate::error::{Error, Result};
 
 impl TrustDb {
+    /// Whether there is a file for the store with this state directory.
+    #[must_use]
+    pub fn is_there(state_dir: &Path) -> bool {
+        fs::symlink_metadata(state_dir.join(DIRECTORY).join(FILE)).is_ok()
+    }
+
     /// Opens the file of the store with this state directory, and makes it if it isn't
     /// there.
     ///
     /// # Errors
     /// The file can't be made or read, or somebody else may read or change it.
     pub fn open(state_dir: &Path) -> Result<Self> {
-        let dir = state_dir.join("nix-serve");
+        let dir = state_dir.join(DIRECTORY);
         make_dir(&dir)?;
-        let file = dir.join("trust.sqlite");
+        let file = dir.join(FILE);
         make_file(&file)?;
         refuse_insecure(&file)?;
         let busy = BusyWait::new(&file, BUSY_TIMEOUT);
@@ -130,6 +136,8 @@ fn refuse_insecure(file: &Path) -> Result<()> {
     Ok(())
 }
 
+const DIRECTORY: &str = "nix-serve";
+const FILE: &str = "trust.sqlite";
 const SCHEMA: &str = include_str!("schema.sql");
 /// That of the tables in the schema.
 const VERSION: u32 = 1;

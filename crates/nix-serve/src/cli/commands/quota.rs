@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use anyhow::bail;
 use nix_store_core::trust::{TrustDb, Usage};
 
 use crate::cli::context::{Context, Purpose};
@@ -18,6 +17,13 @@ pub(crate) fn run(args: &QuotaArgs, context: &Context) -> anyhow::Result<ExitCod
     };
     let store = context.open_store("quota", purpose)?;
     let state = &store.layout().state;
+    // Asking is no reason to begin with books.
+    if !TrustDb::is_there(state) {
+        return match args.keys.first() {
+            Some(name) => Err(nothing_booked(name)),
+            None => Ok(ExitCode::SUCCESS),
+        };
+    }
     let trust = TrustDb::open(state)?;
     let accounts = wanted(&trust, &args.keys)?;
     if args.reset_build_time {
@@ -57,10 +63,14 @@ fn wanted(trust: &TrustDb, named: &[KeyName]) -> anyhow::Result<Vec<(String, Str
         let found = known.iter().find(|(key, _)| key == name.as_str());
         match found {
             Some(found) => Ok(found.clone()),
-            None => bail!("nothing is booked for a key '{name}'"),
+            None => Err(nothing_booked(name)),
         }
     };
     named.iter().map(find).collect()
+}
+
+fn nothing_booked(name: &KeyName) -> anyhow::Error {
+    anyhow::anyhow!("nothing is booked for a key '{name}'")
 }
 
 fn json(key: &str, usage: Usage, quotas: Quotas) -> String {
