@@ -82,6 +82,8 @@ impl Config {
 
     /// Sets `name`, or appends to it if it begins with `extra-`.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
+        // An old name may be one that appends.
+        let name = canonical_name(name);
         let (name, append) = match name.strip_prefix("extra-") {
             Some(rest) if is_list(canonical_name(rest)) => (rest, true),
             _ => (name, false),

@@ -42,15 +42,17 @@ pub(crate) fn canonical_name(name: &str) -> &str {
 }
 
 /// Old names, sorted.
-const ALIASES: [(&str, &str); 22] = [
+const ALIASES: [(&str, &str); 25] = [
     ("binary-cache-public-keys", "trusted-public-keys"),
     ("binary-caches", "substituters"),
+    ("binary-caches-parallel-connections", "http-connections"),
     ("build-chroot-dirs", "sandbox-paths"),
     ("build-compress-log", "compress-build-log"),
     ("build-cores", "cores"),
     ("build-extra-chroot-dirs", "extra-sandbox-paths"),
     ("build-extra-sandbox-paths", "extra-sandbox-paths"),
     ("build-fallback", "fallback"),
+    ("build-impersonate-linux-26", "impersonate-linux-26"),
     ("build-keep-log", "keep-build-log"),
     ("build-max-jobs", "max-jobs"),
     ("build-max-log-size", "max-build-log-size"),
@@ -64,6 +66,7 @@ const ALIASES: [(&str, &str); 22] = [
     ("env-keep-derivations", "keep-env-derivations"),
     ("gc-keep-derivations", "keep-derivations"),
     ("gc-keep-outputs", "keep-outputs"),
+    ("substitution-max-jobs", "max-substitution-jobs"),
     ("trusted-binary-caches", "trusted-substituters"),
 ];
 

@@ -41,6 +41,16 @@ fn old_names_mean_the_new_settings() {
 }
 
 #[test]
+fn an_old_name_may_append() {
+    for name in ["build-extra-sandbox-paths", "extra-build-sandbox-paths"] {
+        let config = parsed(&format!("sandbox-paths = /a\n{name} = /b\n")).unwrap();
+        assert_eq!(config.value("sandbox-paths"), Some("/a /b"), "{name}");
+        let config = parsed(&format!("{name} = /b\n")).unwrap();
+        assert!(config.is_only_appended("sandbox-paths"), "{name}");
+    }
+}
+
+#[test]
 fn unknown_settings_are_no_error() {
     assert_eq!(
         value("no-such-thing = 1 2", "no-such-thing").as_deref(),
