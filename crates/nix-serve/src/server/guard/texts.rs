@@ -18,6 +18,12 @@ pub(super) struct Unwritten {
     bytes: usize,
 }
 
+impl Unwritten {
+    fn is_enough(&self) -> bool {
+        self.bytes > MOST_BYTES || self.texts.len() > MOST_TEXTS
+    }
+}
+
 impl Guard<'_> {
     /// A text that the key has shown before.
     pub(in crate::server) fn known_text(&self, hash: &TextHash) -> Option<Vec<u8>> {
@@ -42,6 +48,10 @@ impl Guard<'_> {
 
     /// Keeps texts of a request that was found to be right, sooner or later.
     pub(in crate::server) fn keep_texts(&self, texts: Vec<Vec<u8>>) -> Result<()> {
+        // First, so that no more than these wait if they can't be written.
+        if self.unwritten.borrow().is_enough() {
+            self.write_texts()?;
+        }
         let mut unwritten = self.unwritten.borrow_mut();
         for text in texts {
             let len = text.len();
@@ -49,22 +59,20 @@ impl Guard<'_> {
                 unwritten.bytes += len;
             }
         }
-        let is_enough = unwritten.bytes > MOST_BYTES || unwritten.texts.len() > MOST_TEXTS;
-        drop(unwritten);
-        match is_enough {
-            true => self.write_texts(),
-            false => Ok(()),
-        }
+        Ok(())
     }
 
     /// Writes what is kept in memory only.
     pub(in crate::server) fn write_texts(&self) -> Result<()> {
-        let Unwritten { texts, .. } = self.unwritten.take();
-        if texts.is_empty() {
+        let mut unwritten = self.unwritten.borrow_mut();
+        if unwritten.texts.is_empty() {
             return Ok(());
         }
-        let texts = texts.values().map(Vec::as_slice);
-        self.trust()?.add_texts(&self.reader(), texts)
+        let texts = unwritten.texts.values().map(Vec::as_slice);
+        self.trust()?.add_texts(&self.reader(), texts)?;
+        // The client counts on them: until they are written, they stay here.
+        *unwritten = Unwritten::default();
+        Ok(())
     }
 
     /// Who is to know that a text is here.
