@@ -105,4 +105,25 @@ mod tests {
             assert!(check_name(name).is_err(), "{name:?}");
         }
     }
+
+    #[test]
+    fn there_is_a_pair_of_files_or_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| Some(dir.path().join(name));
+        let new = NewKey {
+            name: "k-1".to_owned(),
+            secret_file: file("secret"),
+            public_file: file("public"),
+            replace: false,
+        };
+        std::fs::write(dir.path().join("public"), "of another key").unwrap();
+        for _ in 0..2 {
+            let error = format!("{:#}", generate(&new).unwrap_err());
+            assert!(error.contains("public key"), "{error}");
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        }
+        std::fs::remove_file(dir.path().join("public")).unwrap();
+        generate(&new).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
 }
