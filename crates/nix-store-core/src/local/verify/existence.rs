@@ -86,17 +86,19 @@ impl Check<'_, '_, '_> {
         Ok(())
     }
 
-    /// Whether the database forgot the path; not if another repair has brought it back, or
-    /// something came to refer to it.
+    /// Whether the database forgot the path; not if somebody has brought it back, or something came
+    /// to refer to it.
     fn forget(&self, path: &StorePath) -> Result<bool> {
-        if self.store.has_object(path) {
-            return Ok(false);
-        }
-        match self.store.db.invalidate(path) {
-            Ok(()) => Ok(true),
-            Err(error) if error.is_path_in_use() => Ok(false),
-            Err(error) => Err(error),
-        }
+        self.repairer.locked(path, || {
+            if self.store.has_object(path) {
+                return Ok(false);
+            }
+            match self.store.db.invalidate(path) {
+                Ok(()) => Ok(true),
+                Err(error) if error.is_path_in_use() => Ok(false),
+                Err(error) => Err(error),
+            }
+        })
     }
 
     /// Those of `lost` that something refers to which is there, directly or not.

@@ -228,15 +228,21 @@ impl<'s> Repairer<'s> {
 
     /// Exchanges what lies at the path for a good copy, if the path is still valid.
     fn replace(&self, info: &ValidPathInfo, staging: &StagingDir, tree: &StagedTree) -> Result<()> {
-        let lock_failed = |source| Error::lock("lock the path to repair", source);
-        let name = info.path.base_name();
+        self.locked(&info.path, || {
+            let replaced = self.replace_locked(info, staging, tree);
+            // What is there now: what was, or nothing, if it was exchanged or not needed.
+            staging.discard(tree);
+            replaced
+        })
+    }
+
+    /// Does something while nobody else can put anything at `path`.
+    pub(super) fn locked<T>(&self, path: &StorePath, act: impl FnOnce() -> Result<T>) -> Result<T> {
         let lock = self
             .lock_dir()?
-            .lock(&name, Wait::Forever)
-            .map_err(lock_failed)?;
-        let replaced = self.replace_locked(info, staging, tree);
-        // What is there now: what was, or nothing, if it was exchanged or not needed.
-        staging.discard(tree);
+            .lock(&path.base_name(), Wait::Forever)
+            .map_err(|source| Error::lock("lock the path to repair", source))?;
+        let done = act();
         if let Some(mut lock) = lock {
             lock.request_removal();
             if let Err(error) = lock.release() {
@@ -246,7 +252,7 @@ impl<'s> Repairer<'s> {
                 );
             }
         }
-        replaced
+        done
     }
 
     fn replace_locked(
