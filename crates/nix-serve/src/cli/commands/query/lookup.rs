@@ -211,5 +211,6 @@ impl Lookup for All {
     }
 }
 
-/// Look-ups take about as long as a walk through a store of this many paths.
+/// So many look-ups take some hundredths of a second, as a walk through a store of some ten
+/// thousand paths does.
 const MOST_LOOKUPS: usize = 2000;

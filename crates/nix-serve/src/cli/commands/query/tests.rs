@@ -41,6 +41,21 @@ fn both<T>(store: &LocalStore, question: impl Fn(&mut dyn Lookup) -> Result<T, F
 }
 
 #[test]
+fn each_path_of_a_closure_is_looked_up_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(directory.path(), 1200);
+    let start = [path(1199)];
+    let closure = paths::reach(
+        &mut Few::new(&store),
+        store.store_dir(),
+        &Query::Requisites,
+        false,
+        &start,
+    );
+    assert_eq!(closure.unwrap().len(), 1200, "look-ups suffice");
+}
+
+#[test]
 fn look_ups_and_the_whole_graph_give_the_same_answers() {
     let directory = tempfile::tempdir().unwrap();
     let store = store(directory.path(), 60);
