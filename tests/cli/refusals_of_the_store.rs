@@ -142,6 +142,11 @@ fn a_full_disk() {
         said.contains("No space left") && said.contains(&big.path),
         "{said}"
     );
+    let source = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(source.path(), vec![b'x'; 8 << 20]).unwrap();
+    let words = ["add", source.path().to_str().unwrap(), "--store", &address];
+    let ran = run(nix_serve(words));
+    assert!(ran.refusal().contains("No space left"), "{ran:?}");
     assert_eq!(disk.names(), [file.rsplit('/').next().unwrap()]);
     let mut session = serve(&address);
     let small = PathToAdd::numbered("a", 2, b"small");
