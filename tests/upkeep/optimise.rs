@@ -370,7 +370,7 @@ fn an_ordinary_user_can_optimise_too() {
     assert_eq!(verified.code, Some(0), "{verified:?}");
     // What can't be opened is passed over.
     let closed = stock.store.on_disk(&stock.trees[0]);
-    fs::set_permissions(closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(closed, fs::Permissions::from_mode(0o000)).unwrap();
     let report = say(as_nobody(&["optimise", "--json"]));
     assert_eq!(report.code, Some(0), "{report:?}");
     assert_eq!(report.json()["unreadableFiles"], 1);
