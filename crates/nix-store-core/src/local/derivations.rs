@@ -25,6 +25,8 @@ use super::LocalStore;
 use crate::db::{Durability, Registration};
 use crate::error::{Error, FullPath, Result};
 
+/// From how many paths on it takes long to free what is known of them.
+const MANY: usize = 10_000;
 /// Largest `.drv` file that is read, in bytes.
 const MAX_DERIVATION: u64 = 64 * 1024 * 1024;
 
@@ -146,7 +148,13 @@ impl LocalStore {
             // Whoever put the objects there needn't have done so.
             self.flush_names(false)?;
         }
-        self.db().register(&batch)
+        let registered = self.db().register(&batch);
+        if batch.len() >= MANY {
+            // That is many small pieces of memory, and nobody need wait until all are freed. A
+            // thread that can't be had drops them, too.
+            let _ = std::thread::Builder::new().spawn(move || drop(batch));
+        }
+        registered
     }
 }
 
