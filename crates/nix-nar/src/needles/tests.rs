@@ -83,8 +83,11 @@ proptest! {
         let needles = Needles::new((0..6).map(hash));
         let mut expected = BTreeMap::new();
         for i in 0..6 {
-            for at in memchr::memmem::find_iter(&data, hash(i).as_bytes()) {
-                expected.insert(at, hash(i));
+            // One may overlap another, even of the same hash.
+            for (at, window) in data.windows(NEEDLE).enumerate() {
+                if window == hash(i).as_bytes() {
+                    expected.insert(at, hash(i));
+                }
             }
         }
         prop_assert_eq!(find(&needles, &data), expected.into_iter().collect::<Vec<_>>());
