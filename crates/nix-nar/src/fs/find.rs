@@ -182,8 +182,10 @@ impl Finder {
             count(&mut hits, needle, as_u64(start))
         });
         for hit in hits {
-            let at = usize::try_from(hit.offset).unwrap_or(0);
-            self.keep(&hit, PlaceKind::Symlink, readable(&target, at));
+            if self.is_wanted(&hit) {
+                let at = usize::try_from(hit.offset).unwrap_or(0);
+                self.keep(&hit, PlaceKind::Symlink, readable(&target, at));
+            }
         }
         Ok(())
     }
@@ -214,25 +216,31 @@ impl Finder {
             start += as_u64(filled - kept);
         }
         for hit in hits {
-            let excerpt = excerpt(&file, hit.offset).map_err(|error| self.failed("read", error))?;
-            self.keep(&hit, PlaceKind::File, excerpt);
+            if self.is_wanted(&hit) {
+                let excerpt =
+                    excerpt(&file, hit.offset).map_err(|error| self.failed("read", error))?;
+                self.keep(&hit, PlaceKind::File, excerpt);
+            }
         }
         Ok(())
     }
 
+    /// Whether a place is told; with [`Extent::First`] others need no look.
+    fn is_wanted(&self, hit: &Hit) -> bool {
+        self.extent == Extent::All || self.missing.contains(&self.needles.hashes()[hit.needle])
+    }
+
     fn keep(&mut self, hit: &Hit, kind: PlaceKind, excerpt: BString) {
         let hash = self.needles.hashes()[hit.needle];
-        let is_new = self.missing.remove(&hash);
-        if is_new || self.extent == Extent::All {
-            self.places.push(Place {
-                hash,
-                path: self.path.clone().into(),
-                kind,
-                offset: hit.offset,
-                count: hit.count,
-                excerpt,
-            });
-        }
+        self.missing.remove(&hash);
+        self.places.push(Place {
+            hash,
+            path: self.path.clone().into(),
+            kind,
+            offset: hit.offset,
+            count: hit.count,
+            excerpt,
+        });
     }
 
     fn failed(&self, operation: &'static str, error: Errno) -> Error {
