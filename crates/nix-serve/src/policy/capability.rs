@@ -21,7 +21,7 @@ pub enum Capability {
     BuildVerified,
     /// Build anything, output paths on the client's word.
     BuildAny,
-    /// Have paths fetched from the server's substituters.
+    /// Have paths fetched from the server's substituters. Nothing is so far.
     Substitute,
     /// Have the directories of failed builds kept.
     KeepFailed,
@@ -84,7 +84,9 @@ impl Capability {
             Self::ImportAny => "add any path on its word: as good as root on the store",
             Self::BuildVerified => "build what is proven to be what its output paths say",
             Self::BuildAny => "build anything on its word: as good as root on the store",
-            Self::Substitute => "have paths fetched from the server's substituters",
+            Self::Substitute => {
+                "have paths fetched from the server's substituters (it fetches nothing so far)"
+            }
             Self::KeepFailed => "have the directories of failed builds kept on the server",
             Self::Network => "reach the public network from builds with a fixed output",
         }

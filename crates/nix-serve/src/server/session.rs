@@ -142,7 +142,7 @@ impl<'s, W: Write> Session<'s, W> {
             Lock::No
         };
         if request.substitute && role.allows(Capability::Substitute) {
-            tracing::debug!("no substituters are configured: nothing is substituted");
+            tracing::debug!("this server substitutes nothing");
         }
         self.note_paths(&request.paths);
         let valid = self.guard.valid(&request.paths, lock)?;
