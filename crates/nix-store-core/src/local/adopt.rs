@@ -59,12 +59,6 @@ impl LocalStore {
         let adopted = self.adopt_locked(infos, measure);
         if let Some(mut locks) = locks {
             locks.request_removal();
-            if let Err(error) = locks.release() {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "lock file stays behind"
-                );
-            }
         }
         adopted
     }

@@ -484,12 +484,6 @@ impl<'s> ImportBatch<'s> {
         }
         if let Some(mut locks) = locks {
             locks.request_removal();
-            if let Err(error) = locks.release() {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "lock file stays behind"
-                );
-            }
         }
         if result.is_ok() {
             // Nobody needs to wait for these.

@@ -245,12 +245,6 @@ impl<'s> Repairer<'s> {
         let done = act();
         if let Some(mut lock) = lock {
             lock.request_removal();
-            if let Err(error) = lock.release() {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "lock file stays behind"
-                );
-            }
         }
         done
     }
