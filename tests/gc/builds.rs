@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{self, Command};
 
 use test_support::{
     Machine, Peer, RawDrv, RawLimits, ServeSession, Workshop, busybox, poll_until, run_ok, say,
@@ -49,7 +49,11 @@ fn builds_under_way_are_kept_from_collectors() {
         "sandbox = true\nsandbox-paths = /gate={}\n",
         gate.display()
     ));
-    let paths = Workshop::new(&machine, newest).instantiate(SHAPES);
+    let workshop = Workshop::new(&machine, newest);
+    // Collectors keep what any process on the host runs from, whatever its store: no other test's
+    // builder may run from a path of the same name.
+    workshop.add_file("tools/owner", process::id().to_string().as_bytes());
+    let paths = workshop.instantiate(SHAPES);
     let drv_path = &paths["held"];
     let drv = RawDrv::read(&machine.on_disk(drv_path));
     let before = RawDrv::read(&machine.on_disk(&paths["before"]));
