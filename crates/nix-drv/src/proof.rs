@@ -34,7 +34,7 @@ mod text;
 pub use error::{ProofError, TextError};
 pub use make::input_text;
 pub use packed::{MAX_PROOF_BYTES, PackedInput, PackedProof, UnpackError};
-pub use text::{text_hash, text_outputs};
+pub use text::{ProofText, text_hash, text_outputs};
 
 /// The SHA-256 of a text T.
 pub type TextHash = [u8; 32];
@@ -65,7 +65,7 @@ pub struct Proof {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProofInput {
     /// The text whose hash stands for it.
-    pub text: Vec<u8>,
+    pub text: ProofText,
     /// The outputs that are used, at least one.
     pub wanted: BTreeSet<OutputName>,
 }
@@ -125,11 +125,12 @@ pub fn verify(
     let mut inputs = proof.sources.clone();
     let mut wanted: BTreeMap<TextHash, BTreeSet<&OutputName>> = BTreeMap::new();
     for input in &proof.inputs {
-        let hash = text_hash(&input.text);
-        let outputs = text_outputs(&input.text, store_dir).map_err(|source| ProofError::Text {
-            hash: hex(&hash),
-            source,
-        })?;
+        let hash = *input.text.hash();
+        let outputs =
+            text_outputs(input.text.as_bytes(), store_dir).map_err(|source| ProofError::Text {
+                hash: hex(&hash),
+                source,
+            })?;
         if input.wanted.is_empty() {
             return Err(ProofError::NothingWanted { hash: hex(&hash) });
         }
@@ -199,13 +200,13 @@ impl Proof {
         &self,
         drv: &BasicDerivation,
         store_dir: &StoreDir,
-    ) -> Result<Vec<u8>, ProofError> {
+    ) -> Result<ProofText, ProofError> {
         let mut wanted: BTreeMap<TextHash, BTreeSet<&OutputName>> = BTreeMap::new();
         for input in &self.inputs {
-            let outputs = wanted.entry(text_hash(&input.text)).or_default();
+            let outputs = wanted.entry(*input.text.hash()).or_default();
             outputs.extend(&input.wanted);
         }
-        print(drv, &self.sources, &wanted, store_dir, Masked::No)
+        print(drv, &self.sources, &wanted, store_dir, Masked::No).map(ProofText::new)
     }
 }
 

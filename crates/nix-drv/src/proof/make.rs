@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nix_base::{OutputName, StoreDir, StorePath};
 
-use super::{Proof, ProofError, ProofInput};
+use super::{Proof, ProofError, ProofInput, ProofText, TextHash};
 use crate::derivation::Derivation;
 use crate::error::ReadError;
 use crate::hash_modulo::{HashKind, HashMemo};
@@ -22,8 +22,7 @@ impl Proof {
         if drv.is_dynamic() {
             return Err(ProofError::Dynamic(drv.name.to_string()));
         }
-        let mut wanted: BTreeMap<super::TextHash, (Vec<u8>, BTreeSet<OutputName>)> =
-            BTreeMap::new();
+        let mut wanted: BTreeMap<TextHash, (ProofText, BTreeSet<OutputName>)> = BTreeMap::new();
         for (path, node) in &drv.input_drvs {
             // An input of which nothing is wanted is no part of the hash.
             if node.outputs.is_empty() {
@@ -33,7 +32,8 @@ impl Proof {
                 path: path.to_string(),
                 source: error.into(),
             })?;
-            let entry = wanted.entry(super::text_hash(&text));
+            let text = ProofText::new(text);
+            let entry = wanted.entry(*text.hash());
             let (_, outputs) = entry.or_insert((text, BTreeSet::new()));
             outputs.extend(node.outputs.iter().cloned());
         }

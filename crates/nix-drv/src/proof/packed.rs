@@ -12,7 +12,7 @@ use std::io::{self, Read, Write};
 use nix_base::wire::MAX_PATHS;
 use nix_base::{OutputName, StoreDir, StorePathSet, WireError, WireRead, WireWrite};
 
-use super::{Proof, ProofInput, TextHash, text_hash};
+use super::{Proof, ProofInput, ProofText, TextHash, text_hash};
 use crate::derivation::from_raw::output_name;
 use crate::error::{Error, FieldError};
 use crate::wire::{ITEM_COST, MAX_OUTPUTS};
@@ -58,10 +58,10 @@ impl PackedProof {
     pub fn pack(proof: &Proof, mut is_known: impl FnMut(&TextHash) -> bool) -> Self {
         let mut inputs: BTreeMap<TextHash, PackedInput> = BTreeMap::new();
         for input in &proof.inputs {
-            let hash = text_hash(&input.text);
+            let hash = *input.text.hash();
             let packed = inputs.entry(hash).or_insert_with(|| PackedInput {
                 hash,
-                text: (!is_known(&hash)).then(|| input.text.clone()),
+                text: (!is_known(&hash)).then(|| input.text.as_bytes().to_vec()),
                 wanted: BTreeSet::new(),
             });
             packed.wanted.extend(input.wanted.iter().cloned());
@@ -78,18 +78,19 @@ impl PackedProof {
     /// All the texts that are missing, or that there is too much text.
     pub fn unpack(
         self,
-        mut lookup: impl FnMut(&TextHash) -> Option<Vec<u8>>,
+        mut lookup: impl FnMut(&TextHash) -> Option<ProofText>,
     ) -> Result<Proof, UnpackError> {
         let mut missing = BTreeSet::new();
         let mut inputs = Vec::new();
         let mut left = MAX_PROOF_BYTES;
         for input in self.inputs {
-            let Some(text) = input.text.or_else(|| lookup(&input.hash)) else {
+            let sent = input.text.map(ProofText::new);
+            let Some(text) = sent.or_else(|| lookup(&input.hash)) else {
                 missing.insert(input.hash);
                 continue;
             };
             left = left
-                .checked_sub(text.len() as u64)
+                .checked_sub(text.as_bytes().len() as u64)
                 .ok_or(UnpackError::TooLarge)?;
             // What was found for nothing doesn't stay in memory.
             if missing.is_empty() {

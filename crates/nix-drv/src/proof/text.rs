@@ -1,6 +1,8 @@
 //! The text T of an input derivation, as a client sends it.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 use nix_base::store_path::make::{References, make_content_addressed_path};
 use nix_base::{
@@ -20,6 +22,43 @@ const FIXED: &[u8] = b"fixed:out:";
 pub fn text_hash(text: &[u8]) -> TextHash {
     let hash = Hash::of(HashAlgo::Sha256, text);
     hash.as_bytes().try_into().expect("a SHA-256 has 32 bytes")
+}
+
+/// A text and its SHA-256, which is computed once. Clones share the bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProofText {
+    hash: TextHash,
+    bytes: Arc<[u8]>,
+}
+
+impl ProofText {
+    /// Hashes a text. Whether it is one that stands for a derivation is for [`text_outputs`]
+    /// to say.
+    pub fn new(bytes: impl Into<Arc<[u8]>>) -> Self {
+        let bytes = bytes.into();
+        Self {
+            hash: text_hash(&bytes),
+            bytes,
+        }
+    }
+
+    /// The SHA-256 of the text.
+    pub fn hash(&self) -> &TextHash {
+        &self.hash
+    }
+
+    /// The text.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl fmt::Debug for ProofText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ProofText")
+            .field(&String::from_utf8_lossy(&self.bytes))
+            .finish()
+    }
 }
 
 /// The outputs that a text names, with their paths.

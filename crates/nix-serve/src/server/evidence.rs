@@ -16,7 +16,9 @@ mod graph;
 
 use nix_base::{StorePath, StorePathSet};
 use nix_build::failure::with_causes;
-use nix_drv::proof::{Classification, PackedProof, Proof, UnpackError, classify, verify};
+use nix_drv::proof::{
+    Classification, PackedProof, Proof, ProofText, UnpackError, classify, verify,
+};
 use nix_drv::{BasicDerivation, Derivation};
 use nix_store_core::{IncludeOutputs, Lock, Store};
 
@@ -36,7 +38,7 @@ pub(super) struct CheckedBuild {
     /// By what it was verified, for records.
     pub(super) how: &'static str,
     /// Texts that were shown, or that the build may be shown by later.
-    pub(super) texts: Vec<Vec<u8>>,
+    pub(super) texts: Vec<ProofText>,
 }
 
 impl Guard<'_> {
@@ -199,7 +201,7 @@ impl Guard<'_> {
 }
 
 /// The texts of a proof, and that of what was proven.
-fn texts_of(proof: Proof, drv: &BasicDerivation, guard: &Guard<'_>) -> Vec<Vec<u8>> {
+fn texts_of(proof: Proof, drv: &BasicDerivation, guard: &Guard<'_>) -> Vec<ProofText> {
     let own = proof.text_of(drv, guard.dir()).ok();
     let inputs = proof.inputs.into_iter().map(|input| input.text);
     inputs.chain(own).collect()

@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::Duration;
 
 use nix_base::{NarHash, StoreDir, StorePath, StorePathSet, UnkeyedValidPathInfo, ValidPathInfo};
-use nix_drv::proof::text_hash;
+use nix_drv::proof::{ProofText, text_hash};
 use tempfile::TempDir;
 
 use super::*;
@@ -61,6 +61,10 @@ fn path(name: &str) -> StorePath {
     format!("00bgd045z0d4icpbc2yyz4gx48ak44la-{name}")
         .parse()
         .unwrap()
+}
+
+fn text(bytes: &[u8]) -> ProofText {
+    ProofText::new(bytes)
 }
 
 fn set(paths: &[&StorePath]) -> StorePathSet {
@@ -178,7 +182,7 @@ fn texts_are_known_to_those_who_have_shown_them() {
     let hashes = BTreeSet::from([text_hash(a), text_hash(b)]);
     let missing = |key: &str| fresh.trust.missing_texts(key, &hashes).unwrap();
     assert_eq!(missing("one"), hashes);
-    fresh.trust.add_texts("one", [a]).unwrap();
+    fresh.trust.add_texts("one", &[text(a)]).unwrap();
     assert_eq!(missing("one"), BTreeSet::from([text_hash(b)]));
     assert_eq!(missing("two"), hashes);
     assert_eq!(
@@ -186,8 +190,8 @@ fn texts_are_known_to_those_who_have_shown_them() {
         Some(a)
     );
     assert_eq!(fresh.trust.text("two", &text_hash(a)).unwrap(), None);
-    fresh.trust.add_texts("two", [a, b]).unwrap();
-    fresh.trust.add_texts("two", [a, b]).unwrap();
+    fresh.trust.add_texts("two", &[text(a), text(b)]).unwrap();
+    fresh.trust.add_texts("two", &[text(a), text(b)]).unwrap();
     assert_eq!(missing("two"), BTreeSet::new());
     assert_eq!((fresh.stored("one"), fresh.stored("two")), (1, 2));
     let kept: i64 = fresh
@@ -202,12 +206,9 @@ fn texts_are_known_to_those_who_have_shown_them() {
 fn the_oldest_texts_of_a_key_make_room() {
     let fresh = Fresh::new();
     let texts: Vec<Vec<u8>> = (0..10_u8).map(|n| vec![n; 100]).collect();
-    fresh.trust.add_texts("two", [texts[0].as_slice()]).unwrap();
-    for text in &texts {
-        fresh
-            .trust
-            .add_texts_within("one", [text.as_slice()], 350)
-            .unwrap();
+    fresh.trust.add_texts("two", &[text(&texts[0])]).unwrap();
+    for shown in texts.iter().map(|bytes| text(bytes)) {
+        fresh.trust.add_texts_within("one", &[shown], 350).unwrap();
     }
     let known = |key: &str| -> Vec<u8> {
         let has = |text: &&Vec<u8>| {
@@ -230,7 +231,7 @@ fn the_oldest_texts_of_a_key_make_room() {
 #[test]
 fn only_the_owner_can_read_the_files() {
     let fresh = Fresh::new();
-    fresh.trust.add_texts("one", [b"a".as_slice()]).unwrap();
+    fresh.trust.add_texts("one", &[text(b"a")]).unwrap();
     let dir = fresh.dir.path().join("nix-serve");
     for entry in fs::read_dir(dir).unwrap() {
         let mode = entry.unwrap().metadata().unwrap().permissions().mode();
@@ -278,8 +279,8 @@ fn threads_open_and_write_at_the_same_time() {
             scope.spawn(move || {
                 let trust = TrustDb::open(dir).unwrap();
                 for round in 0..20_u8 {
-                    let text = [n, round];
-                    trust.add_texts("all", [&text[..], b"shared"]).unwrap();
+                    let texts = [text(&[n, round]), text(b"shared")];
+                    trust.add_texts("all", &texts).unwrap();
                     let build_seconds = 1;
                     let more = Usage {
                         build_seconds,
@@ -320,7 +321,7 @@ fn a_killed_opening_leaves_a_file_that_the_next_one_completes() {
     fs::write(&file, b"").unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     let trust = TrustDb::open(dir.path()).unwrap();
-    trust.add_texts("one", [b"a".as_slice()]).unwrap();
+    trust.add_texts("one", &[text(b"a")]).unwrap();
 }
 
 #[test]

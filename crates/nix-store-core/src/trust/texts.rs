@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use nix_drv::proof::text_hash;
+use nix_drv::proof::ProofText;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{TrustDb, find_key, from_column, key_id, to_column};
@@ -21,7 +21,7 @@ impl TrustDb {
     pub fn add_texts<'t>(
         &self,
         key: &str,
-        texts: impl IntoIterator<Item = &'t [u8]>,
+        texts: impl IntoIterator<Item = &'t ProofText>,
     ) -> Result<()> {
         self.add_texts_within(key, texts, TEXT_BYTES_PER_KEY)
     }
@@ -29,15 +29,12 @@ impl TrustDb {
     pub(super) fn add_texts_within<'t>(
         &self,
         key: &str,
-        texts: impl IntoIterator<Item = &'t [u8]>,
+        texts: impl IntoIterator<Item = &'t ProofText>,
         limit: u64,
     ) -> Result<()> {
-        // Hashed, and those left out that are known, before others have to wait.
-        let texts: Vec<_> = texts
-            .into_iter()
-            .map(|text| (text_hash(text), text))
-            .collect();
-        let hashes = texts.iter().map(|(hash, _)| *hash).collect();
+        // Those that are known are left out before others have to wait.
+        let texts: Vec<&ProofText> = texts.into_iter().collect();
+        let hashes = texts.iter().map(|text| *text.hash()).collect();
         let missing = self.missing_texts(key, &hashes)?;
         if missing.is_empty() {
             return Ok(());
@@ -45,7 +42,8 @@ impl TrustDb {
         self.write("add texts to", |conn| {
             let key = key_id(conn, key)?;
             let mut added = 0;
-            for (hash, text) in texts.iter().filter(|(hash, _)| missing.contains(hash)) {
+            for text in texts.iter().filter(|text| missing.contains(text.hash())) {
+                let (hash, text) = (text.hash(), text.as_bytes());
                 conn.prepare_cached(ADD_TEXT)?
                     .execute(params![hash.as_slice(), text])?;
                 let known = conn

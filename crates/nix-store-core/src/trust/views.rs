@@ -84,6 +84,9 @@ impl TrustDb {
     /// Those of both databases.
     pub fn visible(&self, key: &str, store: &Db, paths: &StorePathSet) -> Result<StorePathSet> {
         let registered = registrations(store, paths)?;
+        if registered.is_empty() {
+            return Ok(StorePathSet::new());
+        }
         self.read(|conn| {
             let mut visible = Vec::new();
             if let Some(key) = find_key(conn, key)? {

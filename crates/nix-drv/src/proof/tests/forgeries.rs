@@ -8,7 +8,8 @@ use nix_base::{StoreDir, StorePath, StorePathSet};
 use super::graph::{Graph, Request};
 use crate::derivation::{BasicDerivation, DerivationOutput, DerivationType};
 use crate::proof::{
-    Classification, ProofError, Verified, classify, text_hash, text_outputs, verify,
+    Classification, ProofError, ProofInput, ProofText, Verified, classify, text_hash, text_outputs,
+    verify,
 };
 
 /// What a server does with a request, where no path refers to another one.
@@ -151,7 +152,7 @@ fn of_proof(honest: &Request, store_dir: &StoreDir, forged: &mut Forgeries) {
                 .wanted
                 .insert("nothing".parse().unwrap());
         });
-        let outputs = text_outputs(&input.text, store_dir).unwrap();
+        let outputs = text_outputs(input.text.as_bytes(), store_dir).unwrap();
         for name in outputs.keys().filter(|name| !input.wanted.contains(*name)) {
             forge("more wanted", &|request| {
                 request.proof.inputs[n].wanted.insert(name.clone());
@@ -165,13 +166,15 @@ fn of_proof(honest: &Request, store_dir: &StoreDir, forged: &mut Forgeries) {
             });
         }
         forge("text cut", &|request| {
-            request.proof.inputs[n].text.pop();
+            change_text(&mut request.proof.inputs[n], |text| {
+                text.truncate(text.len() - 1)
+            });
         });
         forge("text longer", &|request| {
-            request.proof.inputs[n].text.push(b'\n')
+            change_text(&mut request.proof.inputs[n], |text| text.push(b'\n'));
         });
         forge("empty text", &|request| {
-            request.proof.inputs[n].text.clear()
+            change_text(&mut request.proof.inputs[n], Vec::clear);
         });
     }
     let mut request = honest.clone();
@@ -191,12 +194,19 @@ fn of_proof(honest: &Request, store_dir: &StoreDir, forged: &mut Forgeries) {
     forged.push(("all inputs called sources", request));
 }
 
+fn change_text(input: &mut ProofInput, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut text = input.text.as_bytes().to_vec();
+    change(&mut text);
+    input.text = ProofText::new(text);
+}
+
 /// Puts another path in place of `path`, wherever the request has it.
 fn replace_input(request: &mut Request, n: usize, path: &StorePath, store_dir: &StoreDir) {
     let other = some_path(path.name().as_str());
     let (from, to) = (store_dir.print(path), store_dir.print(&other));
-    let text = &mut request.proof.inputs[n].text;
-    *text = replaced(text, &from, &to);
+    change_text(&mut request.proof.inputs[n], |text| {
+        *text = replaced(text, &from, &to);
+    });
     for value in request.drv.env.values_mut() {
         *value = replaced(value, &from, &to).into();
     }
@@ -313,7 +323,7 @@ fn inputs_of_equal_text_are_united() {
             .inputs
             .iter()
             .flat_map(|input| {
-                input.wanted.iter().map(|name| crate::proof::ProofInput {
+                input.wanted.iter().map(|name| ProofInput {
                     text: input.text.clone(),
                     wanted: BTreeSet::from([name.clone()]),
                 })
@@ -349,12 +359,12 @@ fn more_inputs_than_proven_are_left_to_the_closure() {
 #[test]
 fn a_proof_gives_the_text_for_the_next_one() {
     let graph = Graph::small(90);
-    let texts: BTreeSet<_> = graph.texts.values().collect();
+    let texts: BTreeSet<_> = graph.texts.values().map(Vec::as_slice).collect();
     for request in graph.requests() {
         let text = request
             .proof
             .text_of(&request.drv, &graph.store_dir)
             .unwrap();
-        assert!(texts.contains(&text), "{}", bstr::BStr::new(&text));
+        assert!(texts.contains(text.as_bytes()), "{text:?}");
     }
 }

@@ -10,7 +10,7 @@ use super::forgeries::accept;
 use super::graph::{Graph, Random, Request};
 use crate::derivation::{BasicDerivation, DerivationOutput};
 use crate::outputs::output_path;
-use crate::proof::{Classification, ProofInput, classify, masked_hash, text_hash, text_outputs};
+use crate::proof::{Classification, ProofInput, ProofText, classify, masked_hash, text_outputs};
 
 struct Attacker<'g> {
     random: Random,
@@ -145,23 +145,25 @@ impl Attacker<'_> {
         let outputs = text_outputs(&text, &self.graph.store_dir).unwrap();
         let wanted = BTreeSet::from([outputs.keys().next().unwrap().clone()]);
         let Some(input) = inputs.get_mut(n) else {
+            let text = ProofText::new(text);
             return inputs.push(ProofInput { text, wanted });
         };
+        let text = ProofText::new(text);
         match self.random.below(8) {
             0 => drop(inputs.remove(n)),
             1 => inputs.push(ProofInput { text, wanted }),
             2 => input.text = text,
             3 => {
-                let mut changed = BString::from(std::mem::take(&mut input.text));
+                let mut changed = BString::from(input.text.as_bytes());
                 self.bytes(&mut changed);
-                input.text = changed.into();
+                input.text = ProofText::new(Vec::from(changed));
             }
             4 => input.wanted = wanted,
             5 => input.wanted.extend(wanted),
             6 => drop(input.wanted.pop_first()),
             _ => {
                 // Another output path in the text, and in all that the client sends.
-                let Ok(outputs) = text_outputs(&input.text, &self.graph.store_dir) else {
+                let Ok(outputs) = text_outputs(input.text.as_bytes(), &self.graph.store_dir) else {
                     return;
                 };
                 let names: Vec<_> = outputs.into_values().collect();
@@ -171,7 +173,8 @@ impl Attacker<'_> {
                     self.graph.store_dir.print(&from),
                     self.graph.store_dir.print(&to),
                 );
-                input.text = bstr::ByteSlice::replace(&input.text[..], &old, &new);
+                let text = bstr::ByteSlice::replace(input.text.as_bytes(), &old, &new);
+                input.text = ProofText::new(text);
                 if request.drv.input_srcs.remove(&from) {
                     request.drv.input_srcs.insert(to);
                 }
@@ -185,7 +188,7 @@ impl Attacker<'_> {
         let mut inputs: StorePathSet = request.proof.sources.clone();
         let mut wanted: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
         for input in &request.proof.inputs {
-            let Ok(outputs) = text_outputs(&input.text, store_dir) else {
+            let Ok(outputs) = text_outputs(input.text.as_bytes(), store_dir) else {
                 return;
             };
             inputs.extend(
@@ -195,7 +198,7 @@ impl Attacker<'_> {
                     .filter_map(|name| outputs.get(name).cloned()),
             );
             wanted
-                .entry(text_hash(&input.text))
+                .entry(*input.text.hash())
                 .or_default()
                 .extend(&input.wanted);
         }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use nix_base::{StoreDir, WireWrite};
 
 use super::graph::{Graph, Random};
-use crate::proof::{MAX_PROOF_BYTES, PackedInput, PackedProof, UnpackError, text_hash, verify};
+use crate::proof::{
+    MAX_PROOF_BYTES, PackedInput, PackedProof, ProofText, UnpackError, text_hash, verify,
+};
 
 fn written(proof: &PackedProof) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -34,7 +36,7 @@ fn what_is_written_is_read_and_unpacked() {
         let texts: BTreeMap<_, _> = graph
             .texts
             .values()
-            .map(|text| (text_hash(text), text.clone()))
+            .map(|text| (text_hash(text), ProofText::new(text.clone())))
             .collect();
         let proof = none
             .clone()
@@ -132,7 +134,7 @@ fn known_texts_count_towards_the_limit() {
         ..PackedProof::default()
     };
     assert_eq!(
-        proof.unpack(|_| Some(text.clone())),
+        proof.unpack(|_| Some(ProofText::new(text.clone()))),
         Err(UnpackError::TooLarge)
     );
 }

@@ -1,7 +1,7 @@
 //! Evidence that the store has.
 
 use nix_base::StorePath;
-use nix_drv::proof::{Proof, input_text};
+use nix_drv::proof::{Proof, ProofText, input_text};
 use nix_drv::{BasicDerivation, Derivation, HashMemo, Strictness};
 use nix_store_core::Lock;
 
@@ -57,8 +57,9 @@ impl Guard<'_> {
     }
 
     /// The text of a derivation without input derivations, for proofs of what needs it.
-    pub(super) fn text_of_leaf(&self, drv: &BasicDerivation) -> Option<Vec<u8>> {
-        input_text(&Derivation::from(drv.clone()), self.dir(), &HashMemo::new()).ok()
+    pub(super) fn text_of_leaf(&self, drv: &BasicDerivation) -> Option<ProofText> {
+        let text = input_text(&Derivation::from(drv.clone()), self.dir(), &HashMemo::new());
+        text.ok().map(ProofText::new)
     }
 }
 

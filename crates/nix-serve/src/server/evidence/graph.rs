@@ -133,7 +133,7 @@ impl Guard<'_> {
         })?;
         let mut inputs = proof.sources.clone();
         for input in &proof.inputs {
-            let outputs = text_outputs(&input.text, dir)?;
+            let outputs = text_outputs(input.text.as_bytes(), dir)?;
             let wanted = outputs
                 .iter()
                 .filter(|(name, _)| input.wanted.contains(*name));

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nix_drv::proof::{TextHash, text_hash};
+use nix_drv::proof::{ProofText, TextHash};
 use nix_store_core::Result;
 
 use super::Guard;
@@ -14,7 +14,7 @@ use super::Guard;
 /// Texts that aren't written yet.
 #[derive(Debug, Default)]
 pub(super) struct Unwritten {
-    texts: BTreeMap<TextHash, Vec<u8>>,
+    texts: BTreeMap<TextHash, ProofText>,
     bytes: usize,
 }
 
@@ -26,15 +26,16 @@ impl Unwritten {
 
 impl Guard<'_> {
     /// A text that the key has shown before.
-    pub(in crate::server) fn known_text(&self, hash: &TextHash) -> Option<Vec<u8>> {
+    pub(in crate::server) fn known_text(&self, hash: &TextHash) -> Option<ProofText> {
         if let Some(text) = self.unwritten.borrow().texts.get(hash) {
             return Some(text.clone());
         }
         let find = || self.trust()?.text(&self.reader(), hash);
-        find().unwrap_or_else(|error| {
+        let found = find().unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot look up the text of a proof");
             None
-        })
+        });
+        found.map(ProofText::new)
     }
 
     /// Those of `hashes` that the key has to send.
@@ -47,15 +48,15 @@ impl Guard<'_> {
     }
 
     /// Keeps texts of a request that was found to be right, sooner or later.
-    pub(in crate::server) fn keep_texts(&self, texts: Vec<Vec<u8>>) -> Result<()> {
+    pub(in crate::server) fn keep_texts(&self, texts: Vec<ProofText>) -> Result<()> {
         // First, so that no more than these wait if they can't be written.
         if self.unwritten.borrow().is_enough() {
             self.write_texts()?;
         }
         let mut unwritten = self.unwritten.borrow_mut();
         for text in texts {
-            let len = text.len();
-            if unwritten.texts.insert(text_hash(&text), text).is_none() {
+            let len = text.as_bytes().len();
+            if unwritten.texts.insert(*text.hash(), text).is_none() {
                 unwritten.bytes += len;
             }
         }
@@ -68,8 +69,8 @@ impl Guard<'_> {
         if unwritten.texts.is_empty() {
             return Ok(());
         }
-        let texts = unwritten.texts.values().map(Vec::as_slice);
-        self.trust()?.add_texts(&self.reader(), texts)?;
+        self.trust()?
+            .add_texts(&self.reader(), unwritten.texts.values())?;
         // The client counts on them: until they are written, they stay here.
         *unwritten = Unwritten::default();
         Ok(())

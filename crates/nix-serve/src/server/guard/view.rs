@@ -17,10 +17,7 @@ impl Guard<'_> {
         if self.sees_everything() || paths.is_empty() {
             return Ok(paths.clone());
         }
-        let mut seen = match self.role.scope() {
-            Some(scope) => self.trust()?.visible(&scope, self.store.db(), paths)?,
-            None => StorePathSet::new(),
-        };
+        let mut seen = self.granted(paths)?;
         seen.extend(paths.intersection(self.exposed()?).cloned());
         Ok(seen)
     }
@@ -49,7 +46,21 @@ impl Guard<'_> {
         if lock == Lock::Yes {
             self.store.add_temp_roots(paths)?;
         }
-        self.store.query_valid_paths(&self.seen(paths)?, Lock::No)
+        let mut valid = self.granted(paths)?;
+        // What was granted is valid, what a root exposed may be gone.
+        let exposed: StorePathSet = paths.intersection(self.exposed()?).cloned().collect();
+        if !exposed.is_subset(&valid) {
+            valid.extend(self.store.query_valid_paths(&exposed, Lock::No)?);
+        }
+        Ok(valid)
+    }
+
+    /// Those of `paths` that the client brought or built and that are valid.
+    fn granted(&self, paths: &StorePathSet) -> Result<StorePathSet> {
+        match self.role.scope() {
+            Some(scope) => self.trust()?.visible(&scope, self.store.db(), paths),
+            None => Ok(StorePathSet::new()),
+        }
     }
 
     /// Refuses, in the words for paths that aren't valid, if there is one among `paths` that

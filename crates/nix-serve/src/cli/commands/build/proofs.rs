@@ -92,10 +92,19 @@ impl Proofs {
         }))
     }
 
-    /// Takes note that the other side has accepted `proof` and keeps its texts.
-    pub(super) fn accepted(&mut self, proof: &PackedProof) {
-        self.there
-            .extend(proof.inputs.iter().map(|input| input.hash));
+    /// Takes note that the other side has built `path`, with this proof if it took one: it
+    /// keeps the texts of the proof, and that of the derivation itself.
+    pub(super) fn built(
+        &mut self,
+        path: &StorePath,
+        proof: Option<&PackedProof>,
+    ) -> anyhow::Result<()> {
+        let inputs = proof.into_iter().flat_map(|proof| &proof.inputs);
+        self.there.extend(inputs.map(|input| input.hash));
+        if self.memo.find(path).is_some() {
+            self.there.extend(text_hash(&self.memo, path)?);
+        }
+        Ok(())
     }
 
     fn text(

@@ -266,12 +266,10 @@ impl Remote<'_> {
                 .store
                 .build_derivation(&path_there, &resolved, &options)?,
         };
-        if let (BuildStatus::Built, Some(proofs), Some(proof)) =
-            (result.status, &mut self.proofs, &proof)
-        {
-            proofs.accepted(proof);
-        }
         if result.status.is_success() {
+            if let Some(proofs) = &mut self.proofs {
+                proofs.built(path, proof.as_ref())?;
+            }
             self.note_outputs(path, &resolved, &result)?;
         }
         Ok(result)

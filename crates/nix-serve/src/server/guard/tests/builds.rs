@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use nix_base::{BuildOptions, BuildStatus, OutputName, StorePath, StorePathSet};
 use nix_build::NetworkRight;
-use nix_drv::proof::{PackedProof, Proof, input_text, text_hash};
+use nix_drv::proof::{PackedProof, Proof, input_text};
 use nix_drv::{BasicDerivation, Derivation, DerivationOutput, HashMemo, InputNode};
 
 use super::machine::{Machine, Talk, key, number, path, text};
@@ -155,7 +155,7 @@ fn a_proof_is_evidence_and_its_texts_are_sent_once() {
     assert!(m.build(key("a"), &request).0.status.is_success());
     g.build_dep(&m, &key("b"));
     let mut asked = std::collections::BTreeSet::from([[7; 32]]);
-    asked.extend(g.proof.inputs.iter().map(|input| text_hash(&input.text)));
+    asked.extend(g.proof.inputs.iter().map(|input| *input.text.hash()));
     let mut question = number(ServeCommand::QueryProofTexts);
     write_text_hashes(&asked, &mut question).unwrap();
     let missing = |role| {

@@ -2,7 +2,7 @@ use std::io::Read;
 
 use nix_drv::Strictness;
 use nix_drv::generate::package_set;
-use nix_drv::proof::{Classification, Proof, classify, verify};
+use nix_drv::proof::{Classification, Proof, ProofText, classify, verify};
 
 use super::*;
 use crate::client::RemoteStore;
@@ -58,35 +58,71 @@ fn prepare(
 }
 
 #[test]
-fn each_text_goes_once_and_all_proofs_hold() {
+fn texts_go_once_those_of_what_is_built_never_and_all_proofs_hold() {
     let dir = StoreDir::default();
     let (graph, order) = package_graph(&dir);
-    let (mut proofs, asked) = prepare(&graph, &order, BTreeSet::new());
-    let mut kept: BTreeMap<TextHash, Vec<u8>> = BTreeMap::new();
-    let mut proven = 0;
-    for path in &order {
+    let (to_build, built_before): (Vec<_>, Vec<_>) =
+        { order.iter().cloned() }.partition(|path| is_proven(&graph.drvs[path]));
+    let (mut proofs, asked) = prepare(&graph, &to_build, BTreeSet::new());
+    let mut sent: BTreeMap<TextHash, ProofText> = BTreeMap::new();
+    let mut kept = sent.clone();
+    for path in &to_build {
         let drv = &graph.drvs[path];
         let request = resolved(&graph, drv, &dir);
-        let Some(packed) = proofs.pack(&graph, drv).unwrap() else {
-            let class = classify(&request, &dir).unwrap();
-            assert_ne!(class, Classification::NeedsProof);
-            continue;
-        };
+        let packed = proofs.pack(&graph, drv).unwrap().unwrap();
         for input in &packed.inputs {
             if let Some(text) = &input.text {
-                assert!(kept.insert(input.hash, text.clone()).is_none());
+                let text = ProofText::new(text.clone());
+                assert!(sent.insert(input.hash, text.clone()).is_none());
+                kept.insert(input.hash, text);
             }
         }
-        proofs.accepted(&packed);
+        proofs.built(path, Some(&packed)).unwrap();
         let proof = packed.unpack(|hash| kept.get(hash).cloned()).unwrap();
         assert_eq!(
             verify(&request, &proof, &dir).unwrap().inputs,
             request.input_srcs
         );
-        proven += 1;
+        let own = proof.text_of(&request, &dir).unwrap();
+        kept.insert(*own.hash(), own);
     }
-    assert!(proven > 30, "{proven}");
-    assert!(kept.keys().eq(&asked));
+    assert!(to_build.len() > 30, "{}", to_build.len());
+    let hashes = |paths: &[StorePath]| -> BTreeSet<TextHash> {
+        { paths.iter() }
+            .filter_map(|path| text_hash(&proofs.memo, path).ok().flatten())
+            .collect()
+    };
+    assert!(sent.keys().copied().eq(hashes(&built_before)));
+    let mut inputs = hashes(&built_before);
+    inputs.extend(hashes(&to_build));
+    assert_eq!(inputs, asked);
+}
+
+#[test]
+fn no_texts_go_along_when_all_is_built_there() {
+    let dir = StoreDir::default();
+    let (graph, order) = package_graph(&dir);
+    let (mut proofs, _) = prepare(&graph, &order, BTreeSet::new());
+    let mut kept: BTreeMap<TextHash, ProofText> = BTreeMap::new();
+    for path in &order {
+        let drv = &graph.drvs[path];
+        let request = resolved(&graph, drv, &dir);
+        let packed = proofs.pack(&graph, drv).unwrap();
+        proofs.built(path, packed.as_ref()).unwrap();
+        let text = match packed {
+            Some(packed) => {
+                let proof = packed.unpack(|hash| kept.get(hash).cloned()).unwrap();
+                verify(&request, &proof, &dir).unwrap();
+                proof.text_of(&request, &dir).unwrap()
+            }
+            None => {
+                let class = classify(&request, &dir).unwrap();
+                assert_ne!(class, Classification::NeedsProof);
+                ProofText::new(input_text(&request.into(), &dir, &HashMemo::new()).unwrap())
+            }
+        };
+        kept.insert(*text.hash(), text);
+    }
 }
 
 #[test]
