@@ -67,11 +67,7 @@ impl Deletion<'_, '_> {
         let mut size = FIRST_BATCH;
         while !order.is_empty() && !self.is_over() {
             let written = self.delete_batch(&mut order, size)?;
-            size = match written {
-                written if written > LONG_TRANSACTION => (size / 2).max(1),
-                written if written < SHORT_TRANSACTION => (size * 2).min(LARGEST_BATCH),
-                _ => size,
-            };
+            size = next_size(size, written);
         }
         Ok(())
     }
@@ -246,14 +242,43 @@ impl Deletion<'_, '_> {
 /// Somebody uses a temporary directory.
 struct Held;
 
+/// How many paths to choose after `size` of them kept writers away for `written`.
+fn next_size(size: usize, written: Duration) -> usize {
+    let most = size.saturating_mul(FASTEST_GROWTH);
+    let right = u128::try_from(size).unwrap_or(u128::MAX) * TRANSACTION.as_micros()
+        / written.as_micros().max(1);
+    usize::try_from(right)
+        .unwrap_or(most)
+        .clamp(size / 2, most)
+        .clamp(1, LARGEST_BATCH)
+}
+
 /// Large transactions write much less than many small ones: most of them change most pages.
 /// When somebody waits for one of their paths they end early; those who only want to write
 /// wait for the end of the transaction.
 const FIRST_BATCH: usize = 64;
 const LARGEST_BATCH: usize = 1 << 15;
-const SHORT_TRANSACTION: Duration = Duration::from_millis(150);
-const LONG_TRANSACTION: Duration = Duration::from_millis(500);
+const FASTEST_GROWTH: usize = 8;
+const TRANSACTION: Duration = Duration::from_millis(300);
 /// After so many paths it is looked whether somebody waits.
 const LOOKS: u32 = 128;
 /// After so many entries that can't be removed, no more are tried.
 const MOST_FAILURES: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_grow_to_what_keeps_writers_away_for_as_long_as_it_may() {
+        let ms = Duration::from_millis;
+        assert_eq!(next_size(64, ms(1)), 64 * FASTEST_GROWTH);
+        assert_eq!(next_size(64, Duration::ZERO), 64 * FASTEST_GROWTH);
+        assert_eq!(next_size(1000, ms(100)), 3000);
+        assert_eq!(next_size(1000, TRANSACTION), 1000);
+        assert_eq!(next_size(1000, ms(400)), 750);
+        assert_eq!(next_size(1000, ms(60_000)), 500);
+        assert_eq!(next_size(1, ms(60_000)), 1);
+        assert_eq!(next_size(LARGEST_BATCH, ms(1)), LARGEST_BATCH);
+    }
+}

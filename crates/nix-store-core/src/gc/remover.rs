@@ -236,5 +236,6 @@ pub(super) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
 
 type BoxedError = Box<dyn std::error::Error + Send + Sync>;
 
-/// How many moved directories may wait to be removed.
-const QUEUE: usize = 4096;
+/// How many moved directories may wait to be removed: those of a large transaction, so that
+/// the next one can begin.
+const QUEUE: usize = 1 << 15;
