@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use nix_base::{StorePath, StorePathSet};
-use rusqlite::params;
+use rusqlite::{CachedStatement, Connection, params};
 
 use super::{TrustDb, find_key, key_id};
 use crate::db::{Db, Registered};
@@ -32,20 +32,16 @@ impl TrustDb {
         }
         self.write("grant paths in", |conn| {
             let key = key_id(conn, key)?;
+            let (mut find, mut put) = (FindView::new(conn)?, conn.prepare_cached(PUT_VIEW)?);
             let mut change = 0_i64;
             for (path, registered) in &registered {
-                let before = find_view(conn, key, path)?;
+                let before = find.of(key, path)?;
                 let same = before.filter(|view| view.registered == registered.id);
                 let charged = match charge {
                     Charge::Size => registered.nar_size,
                     Charge::Nothing => same.map_or(0, |view| view.charged),
                 };
-                conn.prepare_cached(PUT_VIEW)?.execute(params![
-                    key,
-                    path.base_name(),
-                    registered.id,
-                    charged
-                ])?;
+                put.execute(params![key, path.base_name(), registered.id, charged])?;
                 let before = before.map_or(0, |view| view.charged);
                 change = change.saturating_add(charged).saturating_sub(before);
             }
@@ -65,8 +61,9 @@ impl TrustDb {
             let Some(key) = find_key(conn, key)? else {
                 return Ok(false);
             };
+            let mut find = FindView::new(conn)?;
             for (path, registered) in registered {
-                let is_same = find_view(conn, key, path)?.is_some_and(|view| {
+                let is_same = find.of(key, path)?.is_some_and(|view| {
                     view.registered == registered.id
                         && (charge == Charge::Nothing || view.charged == registered.nar_size)
                 });
@@ -90,8 +87,9 @@ impl TrustDb {
         self.read(|conn| {
             let mut visible = Vec::new();
             if let Some(key) = find_key(conn, key)? {
+                let mut find = FindView::new(conn)?;
                 for (path, registered) in registered {
-                    let view = find_view(conn, key, path)?;
+                    let view = find.of(key, path)?;
                     if view.is_some_and(|view| view.registered == registered.id) {
                         visible.push(path.clone());
                     }
@@ -128,16 +126,16 @@ impl TrustDb {
         }
         self.write("release paths in", |conn| {
             let key = key_id(conn, key)?;
+            let (mut find, mut forget) = (FindView::new(conn)?, conn.prepare_cached(DROP_VIEW)?);
             let mut freed = 0_i64;
             for (path, id) in &gone {
-                let view = find_view(conn, key, path)?;
+                let view = find.of(key, path)?;
                 // It may have been granted again meanwhile.
                 let Some(view) = view.filter(|view| view.registered == *id) else {
                     continue;
                 };
                 freed = freed.saturating_add(view.charged);
-                conn.prepare_cached(DROP_VIEW)?
-                    .execute(params![key, path.base_name()])?;
+                forget.execute(params![key, path.base_name()])?;
             }
             conn.prepare_cached(ADD_STORED)?
                 .execute(params![key, -freed])?;
@@ -172,20 +170,25 @@ struct View {
     charged: i64,
 }
 
-fn find_view(
-    conn: &rusqlite::Connection,
-    key: i64,
-    path: &StorePath,
-) -> rusqlite::Result<Option<View>> {
-    let mut statement = conn.prepare_cached(FIND_VIEW)?;
-    let mut rows = statement.query(params![key, path.base_name()])?;
-    let Some(row) = rows.next()? else {
-        return Ok(None);
-    };
-    Ok(Some(View {
-        registered: row.get(0)?,
-        charged: row.get(1)?,
-    }))
+/// Looks up one row after the other: taking the statement out of its cache for each would
+/// take longer than the rest.
+struct FindView<'c>(CachedStatement<'c>);
+
+impl<'c> FindView<'c> {
+    fn new(conn: &'c Connection) -> rusqlite::Result<Self> {
+        conn.prepare_cached(FIND_VIEW).map(Self)
+    }
+
+    fn of(&mut self, key: i64, path: &StorePath) -> rusqlite::Result<Option<View>> {
+        let mut rows = self.0.query(params![key, path.base_name()])?;
+        let Some(row) = rows.next()? else {
+            return Ok(None);
+        };
+        Ok(Some(View {
+            registered: row.get(0)?,
+            charged: row.get(1)?,
+        }))
+    }
 }
 
 fn registrations<'p>(

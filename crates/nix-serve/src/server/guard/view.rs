@@ -143,9 +143,14 @@ impl Guard<'_> {
         if let Some(exposed) = self.exposed.get() {
             return Ok(exposed);
         }
-        let roots = self.role.exposed.iter().cloned().collect();
-        let roots = self.store.query_valid_paths(&roots, Lock::No)?;
-        let closure = self.store.closure(&roots, IncludeOutputs::No)?;
+        let roots: StorePathSet = self.role.exposed.iter().cloned().collect();
+        let closure = match roots.is_empty() {
+            true => roots,
+            false => {
+                let roots = self.store.query_valid_paths(&roots, Lock::No)?;
+                self.store.closure(&roots, IncludeOutputs::No)?
+            }
+        };
         Ok(self.exposed.get_or_init(|| closure))
     }
 }
