@@ -8,7 +8,7 @@ use nix_base::{
 };
 use nix_drv::generate::package_set;
 use nix_drv::json::{JsonForm, derivation_to_json, show};
-use nix_drv::proof::{PackedInput, PackedProof, text_hash};
+use nix_drv::proof::{PackedInput, PackedProof, ProofText, text_hash};
 use nix_drv::{BasicDerivation, Derivation, OutputName, Strictness};
 use nix_nar::NarWriter;
 use nix_nar::export::{ExportTrailer, ExportWriter};
@@ -318,7 +318,7 @@ fn proof() -> PackedProof {
     ];
     let inputs = texts.iter().enumerate().map(|(i, text)| PackedInput {
         hash: text_hash(text.as_bytes()),
-        text: (i > 0).then(|| text.as_bytes().to_vec()),
+        text: (i > 0).then(|| ProofText::new(text.as_bytes())),
         wanted: ["dev", "out"]
             .map(|name| OutputName::new(name).unwrap())
             .into(),

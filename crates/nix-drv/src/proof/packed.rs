@@ -12,7 +12,7 @@ use std::io::{self, Read, Write};
 use nix_base::wire::MAX_PATHS;
 use nix_base::{OutputName, StoreDir, StorePathSet, WireError, WireRead, WireWrite};
 
-use super::{Proof, ProofInput, ProofText, TextHash, text_hash};
+use super::{Proof, ProofInput, ProofText, TextHash};
 use crate::derivation::from_raw::output_name;
 use crate::error::{Error, FieldError};
 use crate::wire::{ITEM_COST, MAX_OUTPUTS};
@@ -36,7 +36,7 @@ pub struct PackedInput {
     /// The SHA-256 of its text.
     pub hash: TextHash,
     /// The text, unless the other side has it.
-    pub text: Option<Vec<u8>>,
+    pub text: Option<ProofText>,
     /// The outputs that are used.
     pub wanted: BTreeSet<OutputName>,
 }
@@ -61,7 +61,7 @@ impl PackedProof {
             let hash = *input.text.hash();
             let packed = inputs.entry(hash).or_insert_with(|| PackedInput {
                 hash,
-                text: (!is_known(&hash)).then(|| input.text.as_bytes().to_vec()),
+                text: (!is_known(&hash)).then(|| input.text.clone()),
                 wanted: BTreeSet::new(),
             });
             packed.wanted.extend(input.wanted.iter().cloned());
@@ -84,8 +84,7 @@ impl PackedProof {
         let mut inputs = Vec::new();
         let mut left = MAX_PROOF_BYTES;
         for input in self.inputs {
-            let sent = input.text.map(ProofText::new);
-            let Some(text) = sent.or_else(|| lookup(&input.hash)) else {
+            let Some(text) = input.text.or_else(|| lookup(&input.hash)) else {
                 missing.insert(input.hash);
                 continue;
             };
@@ -137,7 +136,7 @@ impl PackedProof {
             writer.write_bytes(&input.hash)?;
             writer.write_bool(input.text.is_some())?;
             if let Some(text) = &input.text {
-                writer.write_bytes(text)?;
+                writer.write_bytes(text.as_bytes())?;
             }
             writer.write_u64(input.wanted.len() as u64)?;
             for name in &input.wanted {
@@ -215,9 +214,9 @@ impl<R: Read> Source<'_, R> {
         TextHash::try_from(bytes.as_slice()).map_err(|_| Error::WireTextHash)
     }
 
-    fn text(&mut self, hash: &TextHash) -> Result<Vec<u8>, Error> {
-        let text = self.bytes("text of input")?;
-        if text_hash(&text) != *hash {
+    fn text(&mut self, hash: &TextHash) -> Result<ProofText, Error> {
+        let text = ProofText::new(self.bytes("text of input")?);
+        if text.hash() != hash {
             return Err(Error::WireTextHash);
         }
         Ok(text)

@@ -144,11 +144,10 @@ impl Attacker<'_> {
         let text = self.random.one_of(&self.texts).to_vec();
         let outputs = text_outputs(&text, &self.graph.store_dir).unwrap();
         let wanted = BTreeSet::from([outputs.keys().next().unwrap().clone()]);
+        let text = ProofText::new(text);
         let Some(input) = inputs.get_mut(n) else {
-            let text = ProofText::new(text);
             return inputs.push(ProofInput { text, wanted });
         };
-        let text = ProofText::new(text);
         match self.random.below(8) {
             0 => drop(inputs.remove(n)),
             1 => inputs.push(ProofInput { text, wanted }),

@@ -54,7 +54,7 @@ fn what_is_written_is_read_and_unpacked() {
 fn packed(text: &[u8]) -> PackedInput {
     PackedInput {
         hash: text_hash(text),
-        text: Some(text.to_vec()),
+        text: Some(ProofText::new(text)),
         wanted: ["dev", "out"].map(|name| name.parse().unwrap()).into(),
     }
 }
@@ -73,7 +73,7 @@ fn rejects_what_nobody_writes() {
     proof.inputs[1] = proof.inputs[0].clone();
     assert!(read(&written(&proof)).unwrap_err().contains("out of order"));
     proof.inputs.truncate(1);
-    proof.inputs[0].text = Some(b"c".to_vec());
+    proof.inputs[0].text = Some(ProofText::new(*b"c"));
     assert!(
         read(&written(&proof))
             .unwrap_err()

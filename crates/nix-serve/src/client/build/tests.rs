@@ -5,7 +5,7 @@ use nix_base::{
     BuildStatus, ContentAddress, DrvOutput, Hash, HashAlgo, OutputName, Realisation, StoreDir,
     WireRead,
 };
-use nix_drv::proof::PackedInput;
+use nix_drv::proof::{PackedInput, ProofText};
 use nix_drv::{DerivationOutput, drv_name};
 
 use super::*;
@@ -77,10 +77,9 @@ fn proof() -> PackedProof {
         text,
         wanted: [OutputName::new("out").unwrap()].into(),
     };
-    let text = b"text".to_vec();
-    let hash = nix_drv::proof::text_hash(&text);
+    let text = ProofText::new(*b"text");
     let sent = PackedInput {
-        hash,
+        hash: *text.hash(),
         ..input(0, Some(text))
     };
     let mut inputs = vec![input(9, None), sent];

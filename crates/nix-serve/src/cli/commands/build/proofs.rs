@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context;
 use nix_base::{Hash, HashAlgo, StoreDir, StorePath, StorePathSet};
-use nix_drv::proof::{PackedInput, PackedProof, TextHash, input_text};
+use nix_drv::proof::{PackedInput, PackedProof, ProofText, TextHash, input_text};
 use nix_drv::{Derivation, DerivationType, HashKind, HashMemo};
 
 use super::graph::Graph;
@@ -112,13 +112,13 @@ impl Proofs {
         graph: &Graph,
         path: &StorePath,
         hash: &TextHash,
-    ) -> anyhow::Result<Option<Vec<u8>>> {
+    ) -> anyhow::Result<Option<ProofText>> {
         if self.there.contains(hash) {
             return Ok(None);
         }
         let text = input_text(find(graph, path)?, &self.dir, &self.memo)
             .with_context(|| format!("cannot prove '{}'", self.dir.display(path)))?;
-        Ok(Some(text))
+        Ok(Some(ProofText::new(text)))
     }
 }
 
